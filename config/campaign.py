@@ -1,0 +1,234 @@
+"""The settings of a campaign: what a user may write in a campaign file, and what it means.
+
+Every key has a docstring; the commented file that ``sabatier init`` writes and the settings reference
+in the docs are generated from them. Units: eV, Å, CPU-hours, seconds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from config.recipe import RecipeSettings, StrictModel
+
+HIT_WINDOW_EV = 0.10
+"""Half-width of what counts as a hit in Tran and Ulissi, eV."""
+DEFAULT_TARGETS_EV = {"CO": -0.67, "H": -0.27}
+"""Optimal ΔE: CO2 reduction (ΔG = ΔE + 0.50) and H2 evolution (ΔG = ΔE + 0.24), Tran and Ulissi 2018."""
+
+MillerIndex = tuple[int, int, int]
+
+
+class BulkSelection(StrictModel):
+    """Which crystals to screen. Sources add up; the filters apply to the built-in library."""
+
+    ids: tuple[str, ...] = ()
+    """Bulks of the built-in library by Materials Project id, such as `mp-30`."""
+    elements: tuple[str, ...] = ()
+    """Take every library bulk made of only these elements."""
+    max_components: int = Field(default=3, ge=1, le=3)
+    """With `elements`: most elements in a bulk."""
+    max_atoms: int = Field(default=20, ge=1, le=200)
+    """With `elements`: most atoms in a bulk's primitive cell."""
+    files: tuple[str, ...] = ()
+    """Structure files or folders of them (CIF, POSCAR, extxyz, ASE db); relative to the campaign file."""
+    materials_project: tuple[str, ...] = ()
+    """Materials Project ids to download (extra `mp`; key from the environment variable MP_API_KEY)."""
+    with_pure_elements: bool = True
+    """Add the pure metal of every element that occurs: its ΔE is a reference of the fingerprint."""
+
+    @field_validator("elements")
+    @classmethod
+    def _known_elements(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        from ase.data import chemical_symbols
+
+        for symbol in value:
+            if symbol not in chemical_symbols[1:]:
+                message = f"{symbol!r} is not a chemical element"
+                raise ValueError(message)
+        return value
+
+    @model_validator(mode="after")
+    def _something_selected(self) -> Self:
+        if not (self.ids or self.elements or self.files or self.materials_project):
+            message = "selects nothing: give at least one of ids, elements, files, materials_project"
+            raise ValueError(message)
+        return self
+
+
+class SurfaceSettings(StrictModel):
+    """How bulks are cut into slabs."""
+
+    max_miller_index: int = Field(default=2, ge=1, le=4)
+    """Enumerate every symmetry-distinct facet up to this Miller index."""
+    miller_indices: tuple[MillerIndex, ...] = ()
+    """Only these facets (and those equivalent by symmetry) instead of all up to `max_miller_index`."""
+    min_height_a: float = Field(default=7.0, ge=2.0, le=40.0)
+    """Smallest height of a slab between its outermost atomic planes, Å."""
+    min_lateral_a: float = Field(default=4.5, ge=2.0, le=30.0)
+    """Smallest in-plane distance between an adsorbate and its periodic copies, Å."""
+    vacuum_a: float = Field(default=12.0, ge=4.0, le=40.0)
+    """Empty space between a slab and its periodic copy, Å."""
+    free_depth_a: float = Field(default=3.0, ge=0.0, le=40.0)
+    """Atoms this close to the topmost plane may relax, Å; 0 holds the whole slab fixed."""
+    max_atoms: int = Field(default=80, ge=1, le=1000)
+    """Leave out surfaces whose slab would hold more atoms."""
+
+    @field_validator("miller_indices")
+    @classmethod
+    def _not_zero(cls, value: tuple[MillerIndex, ...]) -> tuple[MillerIndex, ...]:
+        if (0, 0, 0) in value:
+            message = "[0, 0, 0] is no facet"
+            raise ValueError(message)
+        return value
+
+
+class AdsorbateSettings(StrictModel):
+    """An adsorbate of the campaign and the adsorption energy that is wanted of it."""
+
+    target_ev: float = Field(ge=-10.0, le=10.0)
+    """Wanted adsorption energy ΔE, eV."""
+    window_ev: float = Field(default=HIT_WINDOW_EV, gt=0.0, le=5.0)
+    """A surface within this distance of the target is a hit, eV."""
+    reaction: str = ""
+    """Name of the reaction that the target stands for; for display."""
+
+
+class Budget(StrictModel):
+    """What the campaign may spend; it ends when any of these is used up."""
+
+    calculations: int = Field(default=100, ge=1)
+    """Adsorption energies to compute (bulks, slabs and gases that they need come on top)."""
+    rounds: int = Field(default=10, ge=0)
+    """Rounds chosen by the surrogate, after the seed round."""
+    cpu_hours: float = Field(default=1000.0, gt=0.0)
+    """CPU-hours of all calculations together."""
+
+
+class SurrogateSettings(StrictModel):
+    """The model that predicts ΔE."""
+
+    model: Literal["gaussian_process", "extra_trees"] = "gaussian_process"
+    """Model class; each gives a mean and a standard deviation."""
+    fingerprint: Literal["gaspy"] = "gaspy"
+    """Features of a site."""
+
+
+class AcquisitionSettings(StrictModel):
+    """How candidates are chosen from the predictions."""
+
+    strategy: Literal["gaussian", "hit_probability", "greedy", "random"] = "hit_probability"
+    """`gaussian`: draw, weighted by a normal around the target (Tran and Ulissi); `hit_probability`: that
+    ΔE lies in the window; `greedy`: closest mean; `random`."""
+    gaussian_width_ev: float = Field(default=0.10, gt=0.0, le=5.0)
+    """Standard deviation of the normal of `gaussian`, eV."""
+
+
+class LocalExecution(StrictModel):
+    """Run calculations on this machine."""
+
+    backend: Literal["local"] = "local"
+    """Where calculations run."""
+    cores: int | None = Field(default=None, ge=1)
+    """Cores to use at once; all of the machine's when left out."""
+    cores_per_calculation: int = Field(default=1, ge=1)
+    """MPI ranks of one calculation; several serial calculations beat one parallel one."""
+    timeout_minutes: float = Field(default=1440.0, gt=0.0)
+    """A calculation that takes longer is stopped as TIMEOUT."""
+    max_attempts: int = Field(default=3, ge=1, le=20)
+    """Attempts at a calculation whose worker was lost or ran out of time."""
+
+
+class StoreSettings(StrictModel):
+    """The MongoDB that holds the campaign."""
+
+    uri: str | None = None
+    """`mongodb://` address of a server; an embedded server in the campaign's home when left out.
+    The environment variable SABATIER_MONGODB_URI takes precedence."""
+    database: str = "sabatier"
+    """Name of the database."""
+
+    @field_validator("uri")
+    @classmethod
+    def _mongodb_scheme(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("mongodb://", "mongodb+srv://")):
+            message = "must start with mongodb:// or mongodb+srv://"
+            raise ValueError(message)
+        return value
+
+
+class CampaignSettings(StrictModel):
+    """A whole campaign file."""
+
+    name: Annotated[str, Field(max_length=60)]
+    """Name of the campaign; its home is `runs/<name>` unless `--home` says otherwise."""
+    bulks: BulkSelection
+    """Which crystals to screen."""
+    surfaces: SurfaceSettings = SurfaceSettings()
+    """How bulks are cut into slabs."""
+    adsorbates: dict[str, AdsorbateSettings] = Field(min_length=1)
+    """Adsorbates (`CO`, `H`) with the ΔE wanted of each."""
+    recipe: RecipeSettings
+    """DFT settings: a recipe's name, or `base` (a name) with overrides."""
+    budget: Budget = Budget()
+    """What the campaign may spend."""
+    seed_size: int = Field(default=10, ge=1)
+    """Adsorption energies in the seed round, before the surrogate chooses."""
+    batch_size: int = Field(default=10, ge=1)
+    """Adsorption energies that the surrogate chooses each round."""
+    surrogate: SurrogateSettings = SurrogateSettings()
+    """The model that predicts ΔE."""
+    acquisition: AcquisitionSettings = AcquisitionSettings()
+    """How candidates are chosen."""
+    execution: LocalExecution = LocalExecution()
+    """Where calculations run."""
+    store: StoreSettings = StoreSettings()
+    """The MongoDB that holds the campaign."""
+    seed: int = Field(default=0, ge=0, le=2**63 - 1)
+    """Seed of every random choice."""
+
+    @field_validator("name")
+    @classmethod
+    def _usable_as_folder(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value):
+            message = "must start with a letter or digit and hold only letters, digits, '.', '_', '-'"
+            raise ValueError(message)
+        return value
+
+    @field_validator("adsorbates", mode="before")
+    @classmethod
+    def _default_targets(cls, value: Any) -> Any:
+        """Refuse unknown adsorbates, and let ``CO: {}`` stand for the published target."""
+        if not isinstance(value, dict):
+            return value
+        unknown = sorted(set(value) - set(DEFAULT_TARGETS_EV))
+        if unknown:
+            message = f"unknown adsorbate {unknown[0]!r}; allowed: {', '.join(DEFAULT_TARGETS_EV)}"
+            raise ValueError(message)
+        filled = {}
+        for name, settings in value.items():
+            given = {} if settings is None else settings
+            if isinstance(given, dict) and "target_ev" not in given and name in DEFAULT_TARGETS_EV:
+                given = {"target_ev": DEFAULT_TARGETS_EV[name], **given}
+            filled[name] = given
+        return filled
+
+    @model_validator(mode="after")
+    def _one_job_fits(self) -> Self:
+        cores = self.execution.cores
+        if cores is not None and self.execution.cores_per_calculation > cores:
+            message = (
+                f"execution.cores_per_calculation ({self.execution.cores_per_calculation}) "
+                f"exceeds execution.cores ({cores})"
+            )
+            raise ValueError(message)
+        return self
+
+    def digest(self) -> str:
+        """Hash of the whole configuration (hex, 16 digits), recorded with every round."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]

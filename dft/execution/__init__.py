@@ -1,0 +1,7 @@
+"""Where jobs run: one seam, filled by the local back-end (and by batch systems)."""
+
+from __future__ import annotations
+
+from dft.execution.base import Backend, JobPhase
+
+__all__ = ["Backend", "JobPhase"]

@@ -1,0 +1,78 @@
+"""Which elements a recipe can compute: PAW setups of GPAW, parameters of EMT.
+
+Asked before anything runs, so this looks for files only: ``import gpaw`` itself takes 30 ms, reading a
+setup would import the rest.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from config.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from config.recipe import RecipeSettings
+
+SETUP_OF_FUNCTIONAL = {"RPBE": "RPBE", "PBE": "PBE", "BEEF-vdW": "PBE"}
+"""The functional that GPAW generated the setups with, for each functional of a recipe."""
+
+
+def _setup_file(symbol: str, xc: str) -> Path | None:
+    """File of an element's setup in GPAW's setup paths; None if there is none."""
+    import gpaw
+
+    name = f"{symbol}.{SETUP_OF_FUNCTIONAL[xc]}"
+    files = (Path(folder) / file for folder in gpaw.setup_paths for file in (name, f"{name}.gz"))
+    return next((file for file in files if file.exists()), None)
+
+
+@cache
+def valence_electrons(symbol: str, xc: str) -> float:
+    """Electrons of an element that GPAW treats explicitly, read from its setup.
+
+    Raises
+    ------
+    ConfigError
+        If there is no setup.
+    """
+    path = _setup_file(symbol, xc)
+    if path is None:
+        message = f"GPAW has no PAW setup of {symbol} for {xc}"
+        raise ConfigError(message)
+    content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    found = re.search(rb'<atom [^>]*valence="([0-9.]+)"', content)
+    assert found is not None, f"{path} is no PAW setup"
+    return float(found.group(1))
+
+
+def missing_setups(symbols: Iterable[str], xc: str) -> list[str]:
+    """Elements without a PAW setup for a functional in GPAW's setup paths.
+
+    Parameters
+    ----------
+    symbols
+        Chemical symbols.
+    xc
+        A functional of :data:`SETUP_OF_FUNCTIONAL`.
+
+    Returns
+    -------
+    list of str
+        Sorted symbols that GPAW cannot compute.
+    """
+    return sorted(symbol for symbol in set(symbols) if _setup_file(symbol, xc) is None)
+
+
+def unsupported_elements(symbols: Iterable[str], recipe: RecipeSettings) -> list[str]:
+    """Elements that a recipe's engine cannot compute, sorted."""
+    if recipe.engine == "gpaw":
+        return missing_setups(symbols, recipe.xc)
+    from ase.calculators.emt import parameters
+
+    return sorted(set(symbols) - set(parameters))

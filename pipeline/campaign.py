@@ -1,0 +1,170 @@
+"""One campaign at work: its settings, home and store, and what it has spent.
+
+The stages of the loop are functions of a :class:`Campaign` in the modules named after them
+(``enumeration``, ``learning``, ``selection``, ``batch``); the Luigi tasks call one each.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from pipeline.candidates import Planner
+from pipeline.home import CampaignHome
+from pipeline.materialise import Materialiser
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from config.campaign import CampaignSettings
+    from pipeline.domain import Bulk, Calculation, Candidate, Observation, Site, Surface
+    from pipeline.store.records import RoundRecord
+    from pipeline.store.repository import Store
+
+SECONDS_PER_HOUR = 3600.0
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """Settings, home and open store of a campaign."""
+
+    settings: CampaignSettings
+    home: CampaignHome
+    store: Store
+
+    @property
+    def name(self) -> str:
+        """Name of the campaign."""
+        return self.settings.name
+
+    @cached_property
+    def planner(self) -> Planner:
+        """Spells out calculations at this campaign's recipe."""
+        return Planner(self.settings)
+
+    @cached_property
+    def materialiser(self) -> Materialiser:
+        """Builds the structures of this campaign's calculations."""
+        return Materialiser(self.store, self.settings)
+
+    # What was enumerated does not change while a driver is at work: read once.
+
+    @cached_property
+    def bulks(self) -> list[Bulk]:
+        """Bulks of the campaign."""
+        return self.store.bulks(self.name)
+
+    @cached_property
+    def surfaces(self) -> list[Surface]:
+        """Surfaces of the campaign."""
+        return self.store.surfaces(self.name)
+
+    @cached_property
+    def sites(self) -> list[Site]:
+        """Sites of the campaign."""
+        return self.store.sites(self.name)
+
+    @cached_property
+    def candidates(self) -> list[Candidate]:
+        """Every site with every adsorbate."""
+        return self.planner.candidates(self.sites)
+
+    def bulk(self, bulk_id: str) -> Bulk:
+        """Return one of the campaign's bulks."""
+        return next(b for b in self.bulks if b.id == bulk_id)
+
+    def surface(self, surface_id: str) -> Surface:
+        """Return one of the campaign's surfaces."""
+        return next(s for s in self.surfaces if s.id == surface_id)
+
+    def site(self, site_id: str) -> Site:
+        """Return one of the campaign's sites."""
+        return next(s for s in self.sites if s.id == site_id)
+
+    def forget_enumeration(self) -> None:
+        """Drop what was read before the enumeration was complete."""
+        for name in ("bulks", "surfaces", "sites", "candidates"):
+            self.__dict__.pop(name, None)
+
+    def rounds(self) -> list[RoundRecord]:
+        """Rounds begun so far, in order."""
+        return self.store.rounds(self.name)
+
+    def chosen_ids(self) -> list[str]:
+        """Adslab calculations chosen so far, in the order of the rounds."""
+        return [i for r in self.rounds() for i in r.calculation_ids]
+
+    def observations(self, adsorbate: str | None = None) -> list[Observation]:
+        """Adsorption energies of this campaign's candidates, whoever computed them."""
+        mine = {c.calculation_id for c in self.candidates}
+        digest = self.settings.recipe.digest()
+        found = self.store.observations(recipe_digest=digest, adsorbate=adsorbate)
+        return [o for o in found if o.calculation_id in mine]
+
+    def calculations(self) -> list[Calculation]:
+        """Every calculation planned so far with all that it requires."""
+        return self.store.calculations(ids=self.closure(self.chosen_ids()))
+
+    def closure(self, ids: Iterable[str]) -> list[str]:
+        """Return ids of calculations together with everything they require."""
+        known: dict[str, None] = dict.fromkeys(ids)
+        frontier = list(known)
+        while frontier:
+            needed = [r for c in self.store.calculations(ids=frontier) for r in c.requires if r not in known]
+            known.update(dict.fromkeys(needed))
+            frontier = list(dict.fromkeys(needed))
+        return list(known)
+
+    def cpu_hours_spent(self) -> float:
+        """CPU-hours of every attempt at this campaign's calculations."""
+        return self.store.cpu_seconds(self.closure(self.chosen_ids())) / SECONDS_PER_HOUR
+
+    def calculations_left(self) -> int:
+        """Adsorption energies that the budget still allows."""
+        return max(0, self.settings.budget.calculations - len(self.chosen_ids()))
+
+    def reason_to_stop(self) -> str | None:
+        """Say why the campaign is complete; None while there is something left to do."""
+        rounds = self.rounds()
+        if not rounds or not all(r.is_closed for r in rounds):
+            return None
+        if rounds[-1].number >= self.last_round:
+            return f"all {self.last_round + 1} rounds are done"
+        if self.calculations_left() == 0:
+            return f"the budget of {self.settings.budget.calculations} adsorption energies is spent"
+        if not self.open_candidates():
+            return "every candidate has been computed"
+        return None
+
+    def open_candidates(self) -> list[Candidate]:
+        """List candidates that may still be chosen: not chosen before, and their site not yet observed."""
+        taken = set(self.chosen_ids())
+        observed = {(o.site_id, o.adsorbate) for o in self.observations()}
+        return [
+            c
+            for c in self.candidates
+            if c.calculation_id not in taken and (c.site.id, c.adsorbate) not in observed
+        ]
+
+    @property
+    def last_round(self) -> int:
+        """Number of the last round that the budget allows; the seed round is 0."""
+        return self.settings.budget.rounds
+
+
+@contextmanager
+def open_campaign(settings: CampaignSettings, home: Path) -> Iterator[Campaign]:
+    """Open a campaign's store for as long as the context lasts.
+
+    Raises
+    ------
+    StoreError
+        If the store cannot be started or reached.
+    """
+    from pipeline.store import open_store
+
+    with open_store(settings.store, home) as store:
+        yield Campaign(settings, CampaignHome(home), store)

@@ -1,0 +1,116 @@
+"""Judging a finished calculation, and turning a valid adslab into an observation.
+
+ΔE = E(adslab) − E(slab) − E(reference), with ½H2 and CO(g) as references, all at the identical recipe
+(Tran and Ulissi, Nature Catalysis 1 (2018) 696). Units: eV.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dft.codes import FailureCode
+from dft.jobs import CalculationKind, read_job
+from dft.references import REFERENCES
+from dft.validation import Outcome, SiteImage, judge_adslab
+from pipeline.domain import Observation
+from pipeline.structures.adsorbates import site_images
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pipeline.domain import Calculation
+    from pipeline.home import CampaignHome
+    from pipeline.materialise import Materialiser
+    from pipeline.store.repository import Store
+
+OBSERVED = frozenset({None, FailureCode.MIGRATED})
+"""Verdicts whose energy is an adsorption energy: of the site that was meant, or of another one."""
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Judges the calculations of one campaign."""
+
+    store: Store
+    materialiser: Materialiser
+    home: CampaignHome
+    round_of: Mapping[str, int]
+    """Round in which each adslab was chosen."""
+
+    def judge(self, calculation: Calculation) -> Outcome:
+        """Validate a finished calculation; store the observation if it holds one.
+
+        Gases, bulks and slabs are valid once they converged, which their worker has checked.
+        """
+        if calculation.kind is not CalculationKind.ADSLAB:
+            return Outcome(code=None, site_id=None, message="", details={})
+        delta_e_ev = self.delta_e(calculation)
+        outcome = self._outcome(calculation, delta_e_ev)
+        if outcome.code in OBSERVED:
+            self.store.save_observation(self._observation(calculation, outcome, delta_e_ev))
+        return outcome
+
+    def delta_e(self, adslab: Calculation) -> float:
+        """Adsorption energy of a finished adslab, eV."""
+        required = self.store.calculations(ids=adslab.requires)
+        slab = next(c for c in required if c.kind is CalculationKind.SLAB)
+        assert adslab.adsorbate is not None
+        gases = {c.gas: c.energy for c in required if c.kind is CalculationKind.GAS}
+        return adsorption_energy(adslab.energy, slab.energy, gases, REFERENCES[adslab.adsorbate])
+
+    def _outcome(self, adslab: Calculation, delta_e_ev: float) -> Outcome:
+        assert adslab.surface_id is not None
+        assert adslab.site_id is not None
+        slab = self.materialiser.relaxed_slab(adslab)
+        surface = self.materialiser.surface(adslab.surface_id)
+        sites = self.store.sites(self.materialiser.settings.name, adslab.surface_id)
+        images = [SiteImage(site_id, xy) for site_id, xy in site_images(surface, sites, slab)]
+        start = read_job(self.home.locate(adslab))
+        return judge_adslab(
+            initial=start.atoms.to_atoms(),
+            final=self.materialiser.final_atoms(adslab.id),
+            n_adsorbate_atoms=start.n_adsorbate_atoms,
+            sites=images,
+            start_site_id=adslab.site_id,
+            bare_slab=slab,
+            delta_e_ev=delta_e_ev,
+        )
+
+    def _observation(self, adslab: Calculation, outcome: Outcome, delta_e_ev: float) -> Observation:
+        assert adslab.surface_id is not None
+        assert adslab.site_id is not None
+        assert adslab.bulk_id is not None
+        assert adslab.adsorbate is not None
+        return Observation(
+            calculation_id=adslab.id,
+            site_id=outcome.site_id or adslab.site_id,
+            start_site_id=adslab.site_id,
+            surface_id=adslab.surface_id,
+            bulk_id=adslab.bulk_id,
+            adsorbate=adslab.adsorbate,
+            delta_e_ev=delta_e_ev,
+            recipe_digest=adslab.recipe_digest,
+            round=self.round_of.get(adslab.id, 0),
+        )
+
+
+def adsorption_energy(
+    adslab_ev: float | None,
+    slab_ev: float | None,
+    gases_ev: Mapping[str | None, float | None],
+    reference: Mapping[str, float],
+) -> float:
+    """ΔE = E(adslab) − E(slab) − Σ coefficient · E(gas), eV.
+
+    Raises
+    ------
+    ValueError
+        If one of the energies is missing.
+    """
+    energies = [adslab_ev, slab_ev, *(gases_ev.get(molecule) for molecule in reference)]
+    if any(energy is None for energy in energies):
+        message = f"an energy is missing: adslab {adslab_ev}, slab {slab_ev}, gases {dict(gases_ev)}"
+        raise ValueError(message)
+    adslab, slab, *gases = (float(energy) for energy in energies if energy is not None)
+    return adslab - slab - sum(c * e for c, e in zip(reference.values(), gases, strict=True))

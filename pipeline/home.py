@@ -1,0 +1,185 @@
+"""The folder that holds one campaign: settings, job directories, database, results.
+
+Layout::
+
+    <home>/campaign.json          settings of the campaign, as last run
+    <home>/jobs/<id>/attempt-<n>/ one directory per attempt at a calculation (see ``dft.jobs``)
+    <home>/predictions/           what the surrogate predicted, a file per round and adsorbate
+    <home>/results/               tables and plots
+    <home>/mongo/                 the embedded database
+    <home>/driver.log            what Luigi says of the loop
+    <home>/sessions.jsonl         when drivers started and ended
+    <home>/driver.lock            held by the driver at work
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from config.campaign import CampaignSettings
+from config.errors import ConfigError, ExecutionError
+from dft.jobs import write_atomically
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pipeline.domain import Calculation
+
+FROZEN_KEYS = ("name", "bulks", "surfaces", "recipe", "seed")
+"""Settings that say what the campaign *is*: another value belongs into another home."""
+
+
+@dataclass(frozen=True)
+class CampaignHome:
+    """Paths and records of one campaign's folder."""
+
+    path: Path
+
+    @property
+    def settings_file(self) -> Path:
+        """Settings as last run."""
+        return self.path / "campaign.json"
+
+    @property
+    def jobs(self) -> Path:
+        """Folder of the job directories."""
+        return self.path / "jobs"
+
+    @property
+    def predictions(self) -> Path:
+        """Folder of the surrogate's predictions."""
+        return self.path / "predictions"
+
+    @property
+    def results(self) -> Path:
+        """Folder of tables and plots."""
+        return self.path / "results"
+
+    @property
+    def sessions_file(self) -> Path:
+        """Log of driver sessions, one JSON document a line."""
+        return self.path / "sessions.jsonl"
+
+    def exists(self) -> bool:
+        """Tell whether a campaign was ever started here."""
+        return self.settings_file.is_file()
+
+    def job_dir(self, calculation_id: str, attempt: int) -> Path:
+        """Directory of one attempt at a calculation."""
+        return self.jobs / calculation_id / f"attempt-{attempt}"
+
+    def locate(self, calculation: Calculation) -> Path:
+        """Return the directory of a calculation's current attempt.
+
+        It is looked for in this home first, which may have been moved since; a calculation of another
+        campaign in the same database lies in that campaign's home.
+        """
+        own = self.job_dir(calculation.id, calculation.attempt)
+        return own if own.exists() or calculation.job_dir is None else Path(calculation.job_dir)
+
+    def last_attempt(self, calculation_id: str) -> int:
+        """Return the highest attempt of a calculation that has a directory; 0 when there is none."""
+        folder = self.jobs / calculation_id
+        numbers = (p.name.removeprefix("attempt-") for p in folder.glob("attempt-*"))
+        return max((int(n) for n in numbers if n.isdigit()), default=0)
+
+    def load_settings(self) -> CampaignSettings:
+        """Read the settings that the campaign was last run with.
+
+        Raises
+        ------
+        ConfigError
+            If there is no campaign here, or its settings cannot be read.
+        """
+        if not self.exists():
+            message = f"no campaign in {self.path}: start one with 'sabatier run CAMPAIGN --home {self.path}'"
+            raise ConfigError(message)
+        try:
+            return CampaignSettings.model_validate_json(self.settings_file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            message = f"{self.settings_file} cannot be read: {error}"
+            raise ConfigError(message) from error
+
+    def adopt(self, settings: CampaignSettings) -> None:
+        """Make the folder the home of this campaign, or accept its changed settings.
+
+        Budget, batch size, targets, surrogate, acquisition, execution and store may change between
+        runs; what the campaign screens and at which recipe may not.
+
+        Raises
+        ------
+        ConfigError
+            If the folder holds a campaign that differs in one of :data:`FROZEN_KEYS`.
+        """
+        if self.exists():
+            self._refuse_another_campaign(settings)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            for folder in (self.jobs, self.predictions, self.results):
+                folder.mkdir(exist_ok=True)
+            write_atomically(self.settings_file, settings.model_dump_json(indent=1))
+        except OSError as error:
+            message = f"cannot write the campaign's home {self.path}: {error.strerror or error}"
+            raise ConfigError(message) from error
+
+    def _refuse_another_campaign(self, settings: CampaignSettings) -> None:
+        before, after = self.load_settings().model_dump(mode="json"), settings.model_dump(mode="json")
+        before["adsorbate names"], after["adsorbate names"] = (
+            sorted(before["adsorbates"]),
+            sorted(after["adsorbates"]),
+        )
+        for key in (*FROZEN_KEYS, "adsorbate names"):
+            changes = _differences(key, before[key], after[key])
+            if changes:
+                message = (
+                    f"{self.path} holds campaign {before['name']!r}, which was started with other settings: "
+                    f"{'; '.join(changes)}. Give the changed campaign another name or --home."
+                )
+                raise ConfigError(message)
+
+    @contextmanager
+    def driver_lock(self) -> Iterator[None]:
+        """Hold the campaign for one driver; the lock vanishes with the process, however it ends.
+
+        Raises
+        ------
+        ExecutionError
+            If another driver is at work here.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / "driver.lock").open("a+", encoding="utf-8") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                handle.seek(0)
+                holder = handle.read().strip() or "unknown"
+                message = (
+                    f"another 'sabatier run' is driving {self.path} ({holder}); "
+                    "watch it with 'sabatier status', or stop it with Ctrl-C"
+                )
+                raise ExecutionError(message) from None
+            handle.truncate(0)
+            handle.write(f"process {os.getpid()} on {os.uname().nodename}")
+            handle.flush()
+            yield
+
+    def record_session(self, event: str, **fields: Any) -> None:
+        """Append a line to the log of driver sessions."""
+        line = {"event": event, "time": datetime.now(UTC).isoformat(), "pid": os.getpid(), **fields}
+        with self.sessions_file.open("a", encoding="utf-8") as handle:
+            handle.write(json.dumps(line) + "\n")
+
+
+def _differences(key: str, before: Any, after: Any) -> list[str]:
+    """Name each leaf that differs, as ``key was A, is B``."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        names = sorted(set(before) | set(after))
+        return [d for n in names for d in _differences(f"{key}.{n}", before.get(n), after.get(n))]
+    return [] if before == after else [f"{key} was {before!r}, is {after!r}"]

@@ -1,0 +1,170 @@
+"""Training the surrogate of a round and keeping what it predicts.
+
+One surrogate per adsorbate, trained on the observations that precede the round. The model is not
+kept as an object: its record says what it was trained on, and it is rebuilt from that. The predictions are
+kept, one file per round and adsorbate, because ranking and plots need them as they were. Units: eV.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from config.errors import StoreError
+from pipeline.store.records import ModelRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from pipeline.campaign import Campaign
+    from pipeline.domain import Observation, Site
+    from surrogate.fingerprint import SiteEnvironment
+    from surrogate.models import AdsorptionSurrogate
+
+CROSS_VALIDATION_FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What the surrogate of one round says of every site, for one adsorbate."""
+
+    adsorbate: str
+    round: int
+    site_ids: tuple[str, ...]
+    mean_ev: NDArray[np.float64]
+    std_ev: NDArray[np.float64]
+
+    def by_site(self) -> dict[str, tuple[float, float]]:
+        """Mean and standard deviation by site id."""
+        rows = zip(self.site_ids, self.mean_ev, self.std_ev, strict=True)
+        return {site: (float(mean), float(std)) for site, mean, std in rows}
+
+
+def environment(site: Site) -> SiteEnvironment:
+    """Return the surrogate's view of a site."""
+    from surrogate.fingerprint import SiteEnvironment
+
+    return SiteEnvironment(first_shell=site.first_shell, second_shell=site.second_shell)
+
+
+def lowest_by_site(observations: list[Observation]) -> list[Observation]:
+    """Keep one observation per site: the lowest, since adsorbates that ended there share the minimum."""
+    best: dict[str, Observation] = {}
+    for o in sorted(observations, key=lambda o: (o.delta_e_ev, o.calculation_id)):
+        best.setdefault(o.site_id, o)
+    return sorted(best.values(), key=lambda o: o.site_id)
+
+
+def train_round(campaign: Campaign, number: int) -> None:
+    """Train the surrogates of a round, predict every site, and record both."""
+    for adsorbate in campaign.settings.adsorbates:
+        _train(campaign, number, adsorbate)
+
+
+def is_trained(campaign: Campaign, number: int) -> bool:
+    """Tell whether a round's models and predictions are all there."""
+    recorded = {(m.round, m.adsorbate) for m in campaign.store.models(campaign.name)}
+    return all(
+        (number, adsorbate) in recorded and predictions_file(campaign, number, adsorbate).exists()
+        for adsorbate in campaign.settings.adsorbates
+    )
+
+
+def _train(campaign: Campaign, number: int, adsorbate: str) -> None:
+    from surrogate.models import AdsorptionSurrogate
+
+    sites = campaign.sites
+    site_by_id = {site.id: site for site in sites}
+    observations = lowest_by_site(campaign.observations(adsorbate))
+    environments = [environment(site_by_id[o.site_id]) for o in observations]
+    delta_e = np.array([o.delta_e_ev for o in observations])
+
+    def factory() -> AdsorptionSurrogate:
+        return AdsorptionSurrogate(adsorbate, campaign.settings.surrogate.model, seed=campaign.settings.seed)
+
+    surrogate = factory()
+    surrogate.fit(environments, delta_e)
+    mean, std = surrogate.predict([environment(site) for site in sites])
+    metrics = _grouped_metrics(factory, environments, delta_e, [o.bulk_id for o in observations])
+    _write_predictions(
+        predictions_file(campaign, number, adsorbate),
+        Predictions(adsorbate, number, tuple(site_by_id), np.asarray(mean), np.asarray(std)),
+    )
+    campaign.store.save_model(
+        ModelRecord(
+            campaign=campaign.name,
+            round=number,
+            adsorbate=adsorbate,
+            record=surrogate.record(),
+            metrics=metrics,
+            training_ids=tuple(o.calculation_id for o in observations),
+        )
+    )
+
+
+def _grouped_metrics(
+    factory: Callable[[], AdsorptionSurrogate],
+    environments: list[SiteEnvironment],
+    delta_e: NDArray[np.float64],
+    groups: list[str],
+) -> dict[str, Any]:
+    """Cross-validated accuracy with folds grouped by bulk; says so when there are too few bulks."""
+    from surrogate.metrics import cross_validate
+
+    result = cross_validate(factory, environments, delta_e, groups, n_splits=CROSS_VALIDATION_FOLDS)
+    return {"grouped_by": "bulk", "n": len(delta_e), **(result.summary() if result else {})}
+
+
+def predictions_file(campaign: Campaign, number: int, adsorbate: str) -> Path:
+    """Return where the predictions of a round are kept."""
+    return campaign.home.predictions / f"round-{number:03d}-{adsorbate}.npz"
+
+
+def _write_predictions(path: Path, predictions: Predictions) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp.npz")
+    np.savez_compressed(
+        temporary,
+        round=predictions.round,
+        site_ids=np.array(predictions.site_ids),
+        mean_ev=predictions.mean_ev,
+        std_ev=predictions.std_ev,
+    )
+    temporary.replace(path)
+
+
+def read_predictions(campaign: Campaign, number: int, adsorbate: str) -> Predictions:
+    """Read the predictions of a round.
+
+    Raises
+    ------
+    StoreError
+        If they are missing.
+    """
+    path = predictions_file(campaign, number, adsorbate)
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            return Predictions(
+                adsorbate,
+                int(data["round"]),
+                tuple(str(i) for i in data["site_ids"]),
+                data["mean_ev"].astype(float),
+                data["std_ev"].astype(float),
+            )
+    except (OSError, KeyError, ValueError) as error:
+        message = f"cannot read the predictions {path}: {error}; 'sabatier run' makes them again"
+        raise StoreError(message) from error
+
+
+def latest_predictions(campaign: Campaign, adsorbate: str) -> Predictions | None:
+    """Read the newest predictions for an adsorbate; None before the first training."""
+    rounds = [m.round for m in campaign.store.models(campaign.name) if m.adsorbate == adsorbate]
+    for number in sorted(rounds, reverse=True):
+        if predictions_file(campaign, number, adsorbate).exists():
+            return read_predictions(campaign, number, adsorbate)
+    return None

@@ -1,0 +1,185 @@
+"""Choosing the candidates of a round.
+
+A candidate chosen before, under way, or whose site already has an observation (an adsorbate placed
+elsewhere ended there) is never chosen again. The seed round has no observations to go by: it takes
+pure metals first, whose ΔE are references of the fingerprint, then a spread of environments.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from config.errors import SabatierError
+from pipeline.learning import environment, read_predictions
+from pipeline.store.records import RoundRecord, Selection
+from pipeline.versions import package_versions
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pipeline.campaign import Campaign
+    from pipeline.domain import Candidate
+    from surrogate.fingerprint import SiteEnvironment
+
+SEED_ROUND = 0
+
+
+class NothingLeft(SabatierError):  # noqa: N818 - an end, not an error
+    """There is nothing to choose any more: the campaign is complete before its last round."""
+
+    exit_code = 0
+
+
+def select_round(campaign: Campaign, number: int) -> RoundRecord:
+    """Choose the candidates of a round, plan their calculations and record the choice.
+
+    A round that was recorded before is returned as it is, with its calculations planned again where a
+    killed driver left that out.
+
+    Raises
+    ------
+    NothingLeft
+        If the budget of calculations is spent, or every candidate has been chosen.
+    """
+    record = campaign.store.round(campaign.name, number)
+    if record is None:
+        chosen = _choose(campaign, number)
+        if not chosen:
+            raise NothingLeft(campaign.reason_to_stop() or "no candidate is left")
+        record = campaign.store.create_round(
+            RoundRecord(
+                campaign=campaign.name,
+                number=number,
+                selections=tuple(chosen),
+                seed=campaign.settings.seed,
+                config_digest=campaign.settings.digest(),
+                versions=package_versions(),
+            )
+        )
+    _plan(campaign, record)
+    return record
+
+
+def is_selected(campaign: Campaign, number: int) -> bool:
+    """Tell whether a round's choice is recorded and all its calculations are planned."""
+    record = campaign.store.round(campaign.name, number)
+    if record is None:
+        return False
+    return len(campaign.store.calculations(ids=record.calculation_ids)) == len(record.calculation_ids)
+
+
+def _plan(campaign: Campaign, record: RoundRecord) -> None:
+    """Put everything that a round's candidates need into the ledger; existing calculations stay."""
+    wanted = set(record.calculation_ids)
+    surfaces = {s.id: s for s in campaign.surfaces}
+    bulks = {b.id: b for b in campaign.bulks}
+    calculations = {}
+    for candidate in campaign.candidates:
+        if candidate.calculation_id in wanted:
+            surface = surfaces[candidate.site.surface_id]
+            needed = campaign.planner.calculations(candidate, surface, bulks[surface.bulk_id])
+            calculations.update({c.id: c for c in needed})
+    campaign.store.plan(list(calculations.values()))
+
+
+def _choose(campaign: Campaign, number: int) -> list[Selection]:
+    """Choose a round's candidates, the batch shared evenly between adsorbates."""
+    settings = campaign.settings
+    rng = np.random.default_rng([settings.seed, number])
+    size = settings.seed_size if number == SEED_ROUND else settings.batch_size
+    pools = {name: _pool(campaign, number, name) for name in settings.adsorbates}
+    choose = _choose_seed if number == SEED_ROUND else _choose_by_prediction
+    chosen = choose(campaign, pools, min(size, campaign.calculations_left()), rng)
+    return [selection for name in settings.adsorbates for selection in pools[name].selections(chosen[name])]
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """Candidates of one adsorbate that may be chosen, with what is predicted of them (eV)."""
+
+    candidates: list[Candidate]
+    mean: NDArray[np.float64]
+    std: NDArray[np.float64]
+
+    @property
+    def environments(self) -> list[SiteEnvironment]:
+        return [environment(c.site) for c in self.candidates]
+
+    @property
+    def surface_labels(self) -> NDArray[np.int64]:
+        surfaces = [c.site.surface_id for c in self.candidates]
+        labels: NDArray[np.int64] = np.unique(surfaces, return_inverse=True)[1].astype(np.int64)
+        return labels
+
+    def selections(self, indices: NDArray[np.int64]) -> list[Selection]:
+        return [
+            Selection(
+                calculation_id=self.candidates[i].calculation_id,
+                site_id=self.candidates[i].site.id,
+                adsorbate=self.candidates[i].adsorbate,
+                mean_ev=float(self.mean[i]),
+                std_ev=float(self.std[i]),
+            )
+            for i in indices
+        ]
+
+
+def _pool(campaign: Campaign, number: int, adsorbate: str) -> _Pool:
+    predicted = read_predictions(campaign, number, adsorbate).by_site()
+    candidates = [c for c in campaign.open_candidates() if c.adsorbate == adsorbate]
+    values = np.array([predicted[c.site.id] for c in candidates]).reshape(-1, 2)
+    return _Pool(candidates, values[:, 0], values[:, 1])
+
+
+def _choose_by_prediction(
+    campaign: Campaign, pools: dict[str, _Pool], n: int, rng: np.random.Generator
+) -> dict[str, NDArray[np.int64]]:
+    from surrogate.acquisition import Candidates, choose_batch
+    from surrogate.fingerprint import environment_labels
+
+    targets = campaign.settings.adsorbates
+    groups = {
+        name: Candidates(
+            mean=pool.mean,
+            std=pool.std,
+            target=targets[name].target_ev,
+            window=targets[name].window_ev,
+            labels=(pool.surface_labels, environment_labels(pool.environments)),
+        )
+        for name, pool in pools.items()
+    }
+    acquisition = campaign.settings.acquisition
+    return choose_batch(acquisition.strategy, groups, n=n, rng=rng, width=acquisition.gaussian_width_ev)
+
+
+def _choose_seed(
+    campaign: Campaign, pools: dict[str, _Pool], n: int, rng: np.random.Generator
+) -> dict[str, NDArray[np.int64]]:
+    from surrogate.acquisition import choose_seed, share_batch
+
+    reference = _reference_surfaces(campaign)
+    shares = share_batch({name: len(pool.candidates) for name, pool in pools.items()}, n, rng)
+    return {
+        name: choose_seed(
+            pool.environments,
+            np.array([c.site.surface_id in reference for c in pool.candidates]),
+            shares[name],
+            rng,
+        )
+        for name, pool in pools.items()
+    }
+
+
+def _reference_surfaces(campaign: Campaign) -> set[str]:
+    """Ids of each pure metal's densest face: fcc(111), bcc(110), hcp(0001), the most stable ones."""
+    densest: dict[str, tuple[float, str]] = {}
+    pure = {b.id for b in campaign.bulks if b.is_element}
+    for surface in campaign.surfaces:
+        if surface.bulk_id in pure:
+            area = float(np.linalg.norm(np.cross(*surface.atoms.cell.array[:2])))
+            density = float((surface.atoms.get_tags() == 1).sum()) / area
+            densest[surface.bulk_id] = max(densest.get(surface.bulk_id, (0.0, "")), (density, surface.id))
+    return {surface_id for _, surface_id in densest.values()}

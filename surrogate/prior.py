@@ -1,0 +1,106 @@
+"""What is believed of an adsorption energy before, and beside, this campaign's own calculations.
+
+Two things: how ΔE of an adsorbate spreads over metals and intermetallics in general, and a reference ΔE
+for each element, learned from the observations. Energies in eV.
+
+The reference follows Tran and Ulissi, Nat. Catal. 1, 696 (2018), who describe an element by the median ΔE
+on the pure metal. They had thousands of calculations; a campaign starts with none and never sees the pure
+form of every element. So the reference here is a posterior: each element has an effect ``θ``, a Gaussian
+process over the periodic table with the similarity of :mod:`surrogate.elements`, and an observation's ΔE is
+the mean effect of its first shell's atoms plus noise,
+
+    θ ~ N(μ, σ² S),    ΔE_i = Σ_e f_ie θ_e + ε_i,    ε ~ N(0, (σ/2)²),
+
+a linear model with a closed solution [1]. Where sites of the pure element were observed, their median takes
+over with the number of such sites, as ``(m·median + 2·θ) / (m + 2)``.
+
+References
+----------
+.. [1] Rasmussen and Williams, Gaussian Processes for Machine Learning (2006), chapter 2.1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from config.errors import ConfigError
+from surrogate.elements import SYMBOLS, fractions, similarity
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_NOISE_SHARE = 0.5
+"""Standard deviation of ΔE about the mean effect of its first shell, in units of the prior's."""
+_PURE_PSEUDO_COUNT = 2.0
+"""How many pure sites it takes for their median to weigh as much as the regression."""
+_OUTER_STD = 6.0
+
+
+@dataclass(frozen=True)
+class AdsorbatePrior:
+    """Mean and standard deviation of ΔE over sites on metals and intermetallics, eV."""
+
+    mean_ev: float
+    std_ev: float
+
+    def bounds(self, delta_e: NDArray[np.float64]) -> tuple[float, float]:
+        """Widest believable range of ΔE: six standard deviations, or what was observed and one more."""
+        low, high = self.mean_ev - _OUTER_STD * self.std_ev, self.mean_ev + _OUTER_STD * self.std_ev
+        if not len(delta_e):
+            return low, high
+        return min(low, float(delta_e.min()) - self.std_ev), max(high, float(delta_e.max()) + self.std_ev)
+
+
+PRIORS = {"CO": AdsorbatePrior(-0.7, 0.7), "H": AdsorbatePrior(0.0, 0.5)}
+"""Rounded from the RPBE energies of the GASpy database of Tran and Ulissi (2018): CO −0.66 ± 0.68 eV over
+10,000 sites, H −0.06 ± 0.39 eV over 3,300; H is widened, for elements that its set lacks."""
+
+
+def prior_of(adsorbate: str) -> AdsorbatePrior:
+    """Prior of an adsorbate.
+
+    Raises
+    ------
+    ConfigError
+        If nothing is known of the adsorbate.
+    """
+    try:
+        return PRIORS[adsorbate]
+    except KeyError:
+        message = f"no prior for adsorbate {adsorbate!r}; allowed: {', '.join(sorted(PRIORS))}"
+        raise ConfigError(message) from None
+
+
+def element_references(
+    first_counts: NDArray[np.float64],
+    second_counts: NDArray[np.float64],
+    delta_e: NDArray[np.float64],
+    prior: AdsorbatePrior,
+) -> NDArray[np.float64]:
+    """Reference ΔE of every element, eV, of shape (103,); the prior mean without observations.
+
+    Parameters
+    ----------
+    first_counts, second_counts
+        Atoms of each element in the shells of the observed sites, of shape (n_observations, 103).
+    delta_e
+        Observed ΔE, eV, of shape (n_observations,).
+    """
+    if not len(delta_e):
+        return np.full(len(SYMBOLS), prior.mean_ev)
+    share = fractions(first_counts)
+    covariance = prior.std_ev**2 * similarity()
+    precision = share.T @ share / (_NOISE_SHARE * prior.std_ev) ** 2
+    pull = share.T @ (delta_e - prior.mean_ev) / (_NOISE_SHARE * prior.std_ev) ** 2
+    effects = covariance @ np.linalg.solve(np.eye(len(SYMBOLS)) + precision @ covariance, pull)
+    references: NDArray[np.float64] = prior.mean_ev + effects
+    both = first_counts + second_counts
+    is_pure = (both > 0).sum(axis=1) == 1
+    for element in np.unique(both[is_pure].argmax(axis=1)):
+        energies = delta_e[is_pure & (both[:, element] > 0)]
+        weight = len(energies) / (len(energies) + _PURE_PSEUDO_COUNT)
+        references[element] += weight * (np.median(energies) - references[element])
+    return references

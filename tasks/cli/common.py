@@ -1,0 +1,160 @@
+"""What every command shares: options, finding a campaign's home, errors as one line, JSON on stdout."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from config.errors import ConfigError, SabatierError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from rich.console import Console
+
+    from config.campaign import CampaignSettings
+    from pipeline.campaign import Campaign
+
+RUNS = Path("runs")
+EXIT_INTERRUPTED = 130
+
+CampaignArgument = Annotated[
+    str, typer.Argument(help="Campaign file, or the name of a preset.", metavar="CAMPAIGN")
+]
+KnownCampaignArgument = Annotated[
+    str | None,
+    typer.Argument(
+        help="Campaign name, file or preset; the only one in runs/ when left out.", metavar="[CAMPAIGN]"
+    ),
+]
+HomeOption = Annotated[
+    Path | None, typer.Option("--home", help="The campaign's home (default: runs/<name>).", metavar="DIR")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+
+
+def stdout() -> Console:
+    """Console for what a command is asked to print."""
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+def stderr() -> Console:
+    """Console for everything else."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document, and nothing else, on stdout."""
+    sys.stdout.write(json.dumps(document, indent=2, default=str, allow_nan=False) + "\n")
+
+
+def guarded(function: Callable[[], int | None]) -> None:
+    """Run a command; expected errors become one line on stderr and their exit code."""
+    try:
+        code = function() or 0
+    except SabatierError as error:
+        if error.exit_code:
+            stderr().print(f"[bold red]error:[/] {_escape(str(error))}", soft_wrap=True)
+        else:
+            stderr().print(_escape(str(error)), soft_wrap=True)
+        code = error.exit_code
+    except KeyboardInterrupt:
+        stderr().print("interrupted")
+        code = EXIT_INTERRUPTED
+    except BrokenPipeError:  # such as `sabatier rank | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    raise typer.Exit(code)
+
+
+def home_of(settings: CampaignSettings, home: Path | None) -> Path:
+    """Return the home of a campaign that was given by file or preset."""
+    return home if home is not None else RUNS / settings.name
+
+
+def find_home(campaign: str | None, home: Path | None) -> Path:
+    """Find the home of a campaign that was run before.
+
+    Raises
+    ------
+    ConfigError
+        If there is none, or several could be meant.
+    """
+    if home is not None:
+        return home
+    known = sorted(p.parent.name for p in RUNS.glob("*/campaign.json"))
+    if campaign is None:
+        if len(known) == 1:
+            return RUNS / known[0]
+        choice = f"choose one of: {', '.join(known)}" if known else "no campaign has been run here yet"
+        message = f"which campaign? {choice} (or give --home DIR)"
+        raise ConfigError(message)
+    if campaign in known:
+        return RUNS / campaign
+    if (Path(campaign) / "campaign.json").is_file():
+        return Path(campaign)
+    return RUNS / _name_of(campaign, known)
+
+
+def _name_of(campaign: str, known: list[str]) -> str:
+    """Name of the campaign in a file or preset; it need not have been run."""
+    from config.loader import load_campaign
+
+    try:
+        return load_campaign(campaign).name
+    except ConfigError as error:
+        listed = f"; run here so far: {', '.join(known)}" if known else ""
+        message = f"{error}{listed}"
+        raise ConfigError(message) from error
+
+
+@contextmanager
+def opened(campaign: str | None, home: Path | None) -> Iterator[Campaign]:
+    """Open a campaign that was run before.
+
+    Raises
+    ------
+    ConfigError
+        If there is none.
+    """
+    from pipeline.campaign import open_campaign
+    from pipeline.home import CampaignHome
+
+    path = find_home(campaign, home)
+    settings = CampaignHome(path).load_settings()
+    with open_campaign(settings, path) as opened_campaign:
+        yield opened_campaign
+
+
+def one_of(value: str, allowed: list[str], what: str) -> str:
+    """Check a choice.
+
+    Raises
+    ------
+    ConfigError
+        If it is not among those allowed, with the nearest of them.
+    """
+    if value in allowed:
+        return value
+    from rapidfuzz import process
+
+    nearest = process.extractOne(value, allowed, score_cutoff=50)
+    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+    message = f"unknown {what} {value!r}; allowed: {', '.join(allowed)}{hint}"
+    raise ConfigError(message)
+
+
+def _escape(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

@@ -1,0 +1,58 @@
+"""``sabatier logs``: the log of a calculation's job."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tasks.cli.common import HomeOption, guarded, opened, stdout
+from tasks.cli.show import CampaignOption, IdArgument, resolve
+
+
+def command(
+    identifier: IdArgument,
+    campaign: CampaignOption = None,
+    home: HomeOption = None,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many of the last lines.")] = 40,
+    attempt: Annotated[
+        int | None, typer.Option("--attempt", min=1, help="Which attempt (default: the last).")
+    ] = None,
+) -> None:
+    """Print the end of the logs of a calculation: GPAW's, and what the worker wrote."""
+    guarded(lambda: _logs(identifier, campaign, home, lines, attempt))
+
+
+def _logs(identifier: str, name: str | None, home: Path | None, lines: int, attempt: int | None) -> None:
+    from config.errors import ConfigError
+
+    with opened(name, home) as campaign:
+        kind, full_id = resolve(campaign, identifier)
+        if kind != "calculation":
+            message = (
+                f"{full_id} is a {kind}; only calculations have logs ('sabatier show {full_id}' lists them)"
+            )
+            raise ConfigError(message)
+        calculation = campaign.store.calculation(full_id)
+        assert calculation is not None
+        number = attempt or calculation.attempt
+        job_dir = campaign.home.locate(replace(calculation, attempt=number))
+    if not job_dir.is_dir():
+        message = (
+            f"{calculation.label} has no attempt {number} in {job_dir.parent} (it is {calculation.state})"
+        )
+        raise ConfigError(message)
+    logs = [
+        *sorted(job_dir.glob("*.txt")),
+        *sorted(job_dir.glob("*.log")),
+        *sorted(job_dir.glob("submitit/*.err")),
+    ]
+    for log in logs:
+        tail = log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
+        if tail:
+            stdout().print(f"==> {log} <==", markup=False, soft_wrap=True)
+            stdout().print("\n".join(tail), markup=False, soft_wrap=True)
+    if not logs:
+        stdout().print(f"{job_dir} holds no log yet", soft_wrap=True)

@@ -1,0 +1,52 @@
+"""The ``sabatier`` command; each sub-command has a file of its own.
+
+Exit codes: 0 done, 1 failed, 2 bad usage or configuration, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tasks.cli import doctor, export, init, logs, plan, rank, run, show, status
+
+app = typer.Typer(
+    name="sabatier",
+    help="Active-learning screening of intermetallic surfaces with real DFT.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        typer.echo(version("sabatier"))
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Screen intermetallic surfaces for electrocatalysts, round after round, until the budget is spent."""
+    del version
+
+
+for _module in (init, doctor, plan, run, status, rank, show, logs, export):
+    app.command(_module.__name__.rpartition(".")[2])(_module.command)
+
+
+def main() -> None:
+    """Entry point of the ``sabatier`` command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""``sabatier rank``: surfaces by how close they come to the target."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tasks.cli.common import (
+    HomeOption,
+    JsonOption,
+    KnownCampaignArgument,
+    guarded,
+    one_of,
+    opened,
+    print_json,
+    stdout,
+)
+
+
+def command(
+    campaign: KnownCampaignArgument = None,
+    home: HomeOption = None,
+    adsorbate: Annotated[
+        str | None, typer.Option("--adsorbate", "-a", help="Only this adsorbate.", metavar="NAME")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Rows to show for each adsorbate.")] = 20,
+    predicted: Annotated[
+        bool, typer.Option("--predicted", help="Add surfaces without DFT results, ranked by prediction.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Rank surfaces for each reaction by their lowest adsorption energy."""
+    guarded(lambda: _rank(campaign, home, adsorbate, limit, predicted=predicted, as_json=as_json))
+
+
+def _rank(
+    name: str | None, home: Path | None, adsorbate: str | None, limit: int, *, predicted: bool, as_json: bool
+) -> None:
+    from pipeline.ranking import reaction_name
+    from pipeline.results import ranking
+    from tasks.cli.tables import ranking_table
+
+    with opened(name, home) as campaign:
+        targets = campaign.settings.adsorbates
+        wanted = list(targets) if adsorbate is None else [one_of(adsorbate, list(targets), "adsorbate")]
+        rows = {a: ranking(campaign, a, with_predictions=predicted)[:limit] for a in wanted}
+    if as_json:
+        rankings = [
+            {
+                "adsorbate": a,
+                "reaction": reaction_name(a, targets[a]),
+                "target_ev": targets[a].target_ev,
+                "window_ev": targets[a].window_ev,
+                "surfaces": [asdict(row) for row in rows[a]],
+            }
+            for a in wanted
+        ]
+        print_json({"campaign": campaign.name, "rankings": rankings})
+        return
+    for a in wanted:
+        stdout().print(ranking_table(a, targets[a], rows[a]))
+        if not rows[a]:
+            stdout().print("  no adsorption energies yet; '--predicted' shows what the surrogate expects")

@@ -1,0 +1,37 @@
+"""What a finished run prints: a ranking per reaction, and where the files are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tasks.cli.common import stdout
+from tasks.cli.tables import ranking_table
+
+if TYPE_CHECKING:
+    from pipeline.campaign import Campaign
+
+ROWS_SHOWN = 10
+
+
+def print_summary(campaign: Campaign) -> None:
+    """Print the ranking of every adsorbate and the files written."""
+    from pipeline.results import ranking, write_results
+
+    console = stdout()
+    for adsorbate, target in campaign.settings.adsorbates.items():
+        rows = ranking(campaign, adsorbate, with_predictions=False)
+        console.print(ranking_table(adsorbate, target, rows[:ROWS_SHOWN]))
+        if len(rows) > ROWS_SHOWN:
+            console.print(f"  and {len(rows) - ROWS_SHOWN} more: sabatier rank {campaign.name}")
+    console.print(_totals(campaign), soft_wrap=True)
+    for path in write_results(campaign):
+        console.print(f"  {path}", soft_wrap=True)
+
+
+def _totals(campaign: Campaign) -> str:
+    chosen, observed = len(campaign.chosen_ids()), len(campaign.observations())
+    rejected = f", {chosen - observed} without (see 'sabatier status')" if chosen > observed else ""
+    return (
+        f"{observed} adsorption energies{rejected} in {len(campaign.rounds())} rounds, "
+        f"{campaign.cpu_hours_spent():.2f} CPU-hours; written:"
+    )

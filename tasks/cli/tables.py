@@ -1,0 +1,49 @@
+"""Tables for people: rankings and states, as rich renders them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pipeline.ranking import reaction_name
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.table import Table
+
+    from config.campaign import AdsorbateSettings
+    from pipeline.ranking import RankedSurface
+
+
+def ranking_table(adsorbate: str, target: AdsorbateSettings, rows: Sequence[RankedSurface]) -> Table:
+    """Ranking of surfaces for one adsorbate; hits are green."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    title = (
+        f"{reaction_name(adsorbate, target)}: ΔE({adsorbate}), "
+        f"target {target.target_ev:+.2f} ± {target.window_ev:.2f} eV"
+    )
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("#", justify="right", no_wrap=True)
+    table.add_column("surface", min_width=14)
+    table.add_column("bulk", no_wrap=True)
+    table.add_column("lowest site", min_width=12)
+    for heading in ("ΔE / eV", "off target", "sites"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    shows_basis = any(row.basis == "predicted" for row in rows)
+    if shows_basis:
+        table.add_column("by", no_wrap=True)
+    for row in rows:
+        table.add_row(
+            str(row.rank),
+            row.surface,
+            row.bulk_source,
+            row.site.removeprefix(row.surface).strip(),
+            f"{row.delta_e_ev:+.2f}" + (f" ± {row.std_ev:.2f}" if row.std_ev is not None else ""),
+            f"{row.deviation_ev:+.2f}" + (" hit" if row.is_hit else ""),
+            f"{row.n_sites_computed}/{row.n_sites}",
+            *(["DFT" if row.basis == "dft" else "predicted"] if shows_basis else []),
+            style=("green" if row.basis == "dft" else "cyan") if row.is_hit else None,
+        )
+    return table

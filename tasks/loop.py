@@ -1,0 +1,167 @@
+"""The loop, as Luigi tasks: read it from the bottom of a round to its top.
+
+``Bulks -> Surfaces -> Sites`` once, then per round ``Train -> Select -> RunBatch -> Collect``, where
+round n trains on what round n - 1 collected; ``ScreenCampaign`` asks for the last round. There is one
+task per stage and round, never one per site: Luigi's scheduler slows down badly beyond a thousand tasks.
+Every task is idempotent and asks the store whether it is complete.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import luigi
+
+from pipeline import batch, enumeration, learning, results, selection
+from tasks.context import current
+from tasks.targets import RoundTarget, StageTarget
+
+if TYPE_CHECKING:
+    from pipeline.campaign import Campaign
+
+
+class CampaignTask(luigi.Task):
+    """A task of one campaign."""
+
+    name = luigi.Parameter()
+
+    @property
+    def campaign(self) -> Campaign:
+        """The open campaign."""
+        return current(self.name).campaign
+
+
+class RoundTask(CampaignTask):
+    """A task of one round; round 0 is the seed."""
+
+    number = luigi.IntParameter()
+
+    def step(self, task: type[CampaignTask], number: int | None = None) -> CampaignTask:
+        """Return another task of this round, or of the round given."""
+        return task(name=self.name, number=self.number if number is None else number)
+
+
+class Bulks(CampaignTask):
+    """Load the crystals to screen."""
+
+    def output(self) -> StageTarget:
+        """Bulks are stored."""
+        return StageTarget(self.campaign, enumeration.BULKS)
+
+    def run(self) -> None:
+        """Load and store them."""
+        enumeration.store_bulks(self.campaign)
+
+
+class Surfaces(CampaignTask):
+    """Cut every distinct surface."""
+
+    def requires(self) -> Bulks:
+        """Surfaces are cut from bulks."""
+        return Bulks(name=self.name)
+
+    def output(self) -> StageTarget:
+        """Surfaces are stored."""
+        return StageTarget(self.campaign, enumeration.SURFACES)
+
+    def run(self) -> None:
+        """Cut and store them."""
+        enumeration.store_surfaces(self.campaign)
+
+
+class Sites(CampaignTask):
+    """Find every distinct adsorption site."""
+
+    def requires(self) -> Surfaces:
+        """Sites lie on surfaces."""
+        return Surfaces(name=self.name)
+
+    def output(self) -> StageTarget:
+        """Sites are stored."""
+        return StageTarget(self.campaign, enumeration.SITES)
+
+    def run(self) -> None:
+        """Find and store them."""
+        enumeration.store_sites(self.campaign)
+
+
+class Train(RoundTask):
+    """Featurise the sites and train the round's surrogates on all observations so far."""
+
+    def requires(self) -> list[CampaignTask]:
+        """All sites, and what the round before has found."""
+        before = [self.step(Collect, self.number - 1)] if self.number > selection.SEED_ROUND else []
+        return [Sites(name=self.name), *before]
+
+    def output(self) -> RoundTarget:
+        """Models are recorded and their predictions kept."""
+        return RoundTarget(self.campaign, self.number, learning.is_trained)
+
+    def run(self) -> None:
+        """Train, predict, record."""
+        learning.train_round(self.campaign, self.number)
+
+
+class Select(RoundTask):
+    """Let the acquisition choose the round's candidates."""
+
+    def requires(self) -> CampaignTask:
+        """Choices rest on predictions."""
+        return self.step(Train)
+
+    def output(self) -> RoundTarget:
+        """The choice is recorded and its calculations are planned."""
+        return RoundTarget(self.campaign, self.number, selection.is_selected)
+
+    def run(self) -> None:
+        """Choose and plan."""
+        selection.select_round(self.campaign, self.number)
+
+
+class RunBatch(RoundTask):
+    """Compute the round's candidates with all that they need."""
+
+    def requires(self) -> CampaignTask:
+        """Only what was chosen is computed."""
+        return self.step(Select)
+
+    def output(self) -> RoundTarget:
+        """Every chosen calculation has come to an end, good or bad."""
+        return RoundTarget(self.campaign, self.number, batch.is_computed)
+
+    def run(self) -> None:
+        """Drive the ledger until the round is computed."""
+        batch.run_batch(self.campaign, self.number, current(self.name).watch)
+
+
+class Collect(RoundTask):
+    """Close the round and write the rankings, tables and plots as they now stand."""
+
+    def requires(self) -> CampaignTask:
+        """A round is closed when it is computed."""
+        return self.step(RunBatch)
+
+    def output(self) -> RoundTarget:
+        """The round is closed."""
+        return RoundTarget(self.campaign, self.number, results.is_closed)
+
+    def run(self) -> None:
+        """Write the results, then close the round."""
+        results.close_round(self.campaign, self.number)
+
+
+class ScreenCampaign(luigi.Task):
+    """The whole campaign: its last round and thereby all rounds, or all that its budget allows."""
+
+    name = luigi.Parameter()
+
+    def requires(self) -> Collect:
+        """The last round that the budget allows."""
+        return Collect(name=self.name, number=current(self.name).campaign.last_round)
+
+    def complete(self) -> bool:
+        """Tell whether nothing is left to do."""
+        campaign = current(self.name).campaign
+        return campaign.store.stage(self.name, enumeration.SITES) is not None and (
+            campaign.reason_to_stop() is not None
+        )

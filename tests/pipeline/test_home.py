@@ -1,0 +1,85 @@
+"""A campaign's home: what may change between runs, who may drive, where attempts are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from config.campaign import CampaignSettings
+from config.errors import ConfigError, ExecutionError
+from config.loader import load_campaign
+from pipeline.home import CampaignHome
+
+
+@pytest.fixture
+def settings() -> CampaignSettings:
+    """Give the settings of a preset."""
+    return load_campaign("emt")
+
+
+def test_settings_come_back_as_they_were(settings: CampaignSettings, tmp_path: Path) -> None:
+    home = CampaignHome(tmp_path / "home")
+    assert not home.exists()
+    home.adopt(settings)
+    assert home.load_settings() == settings
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"batch_size": 99}, {"seed_size": 99}, {"budget": {"calculations": 999, "rounds": 9, "cpu_hours": 9}}],
+    ids=lambda c: next(iter(c)),
+)
+def test_what_does_not_define_the_campaign_may_change(
+    settings: CampaignSettings, tmp_path: Path, change: dict[str, object]
+) -> None:
+    home = CampaignHome(tmp_path)
+    home.adopt(settings)
+    changed = CampaignSettings.model_validate(settings.model_dump() | change)
+    home.adopt(changed)
+    assert home.load_settings() == changed
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"seed": 77}, "seed was"),
+        ({"name": "other"}, "name was 'emt', is 'other'"),
+        ({"adsorbates": {"H": {}}}, "adsorbate names was"),
+    ],
+    ids=["seed", "name", "adsorbates"],
+)
+def test_what_defines_the_campaign_may_not_change(
+    settings: CampaignSettings, tmp_path: Path, change: dict[str, object], told: str
+) -> None:
+    home = CampaignHome(tmp_path)
+    home.adopt(settings)
+    with pytest.raises(ConfigError, match=told):
+        home.adopt(CampaignSettings.model_validate(settings.model_dump() | change))
+    assert home.load_settings() == settings
+
+
+def test_one_driver_at_a_time(tmp_path: Path) -> None:
+    home = CampaignHome(tmp_path)
+    with (
+        home.driver_lock(),
+        pytest.raises(ExecutionError, match="another 'sabatier run' is driving"),
+        home.driver_lock(),
+    ):
+        pass
+    with home.driver_lock():
+        pass
+
+
+def test_the_last_attempt_is_the_highest_number(tmp_path: Path) -> None:
+    home = CampaignHome(tmp_path)
+    assert home.last_attempt("calc-1") == 0
+    for attempt in (1, 2, 10):
+        home.job_dir("calc-1", attempt).mkdir(parents=True)
+    assert home.last_attempt("calc-1") == 10
+
+
+def test_a_home_that_cannot_be_written_is_named(settings: CampaignSettings, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="cannot write the campaign's home"):
+        CampaignHome(tmp_path / "file" / "home").adopt(settings)

@@ -1,0 +1,200 @@
+"""Every command: what it prints, its exit code, and how it answers a careless user."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.tasks.campaigns import TINY, sabatier
+
+COMMANDS = ("init", "doctor", "plan", "run", "status", "rank", "show", "logs", "export")
+
+
+def test_help_lists_every_command() -> None:
+    shown = sabatier("--help", cwd=Path()).stdout
+    assert all(name in shown for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself(name: str) -> None:
+    done = sabatier(name, "--help", cwd=Path())
+    assert done.returncode == 0
+    assert "Usage" in done.stdout
+
+
+def test_help_loads_no_heavy_package(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    from tests.tasks.campaigns import environment
+
+    code = (
+        "import sys; sys.argv=['sabatier','--help']\n"
+        "from tasks.cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "known={'gpaw','pymatgen','sklearn','scipy','matplotlib','mongoengine','luigi','numpy'}\n"
+        "heavy=known & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment(), check=True, stdout=subprocess.DEVNULL
+    )
+
+
+def test_init_writes_a_campaign_that_can_be_planned(tmp_path: Path) -> None:
+    assert sabatier("init", "mine", cwd=tmp_path).returncode == 0
+    planned = sabatier("plan", "mine.yaml", "--json", cwd=tmp_path)
+    assert planned.returncode == 0, planned.stderr
+    assert json.loads(planned.stdout)["campaign"] == "mine"
+
+
+def test_init_does_not_overwrite(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("precious")
+    refused = sabatier("init", "mine", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "--force" in refused.stderr
+    assert (tmp_path / "mine.yaml").read_text() == "precious"
+
+
+def test_plan_counts_and_prices_without_leaving_anything_behind(folder: Path) -> None:
+    planned = sabatier("plan", "tiny.yaml", "--json", cwd=folder)
+    assert planned.returncode == 0, planned.stderr
+    document = json.loads(planned.stdout)
+    assert document["bulks"] == 3
+    assert document["candidates"] == 2 * document["sites"]
+    assert [r["adsorption_energies"] for r in document["rounds"]] == [4, 2, 2]
+    assert document["cpu_hours_estimated"] > 0
+    assert sorted(p.name for p in folder.iterdir()) == ["tiny.yaml"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["status"], ["rank"], ["rank", "--predicted"], ["plan", "tiny.yaml"], ["doctor"]],
+    ids="-".join,
+)
+def test_json_is_one_document_and_nothing_else(finished: Path, arguments: list[str]) -> None:
+    done = sabatier(*arguments, "--json", cwd=finished)
+    assert done.returncode == 0, done.stderr
+    assert isinstance(json.loads(done.stdout), dict)
+
+
+def test_rankings_are_sorted_by_distance_from_the_target(finished: Path) -> None:
+    document = json.loads(sabatier("rank", "--json", cwd=finished).stdout)
+    assert {r["adsorbate"] for r in document["rankings"]} == {"CO", "H"}
+    for ranking in document["rankings"]:
+        gaps = [abs(s["deviation_ev"]) for s in ranking["surfaces"]]
+        assert gaps == sorted(gaps)
+        for s in ranking["surfaces"]:
+            assert s["deviation_ev"] == pytest.approx(s["delta_e_ev"] - ranking["target_ev"])
+            assert s["is_hit"] == (abs(s["deviation_ev"]) <= ranking["window_ev"])
+
+
+def test_anything_can_be_shown_by_the_beginning_of_its_id(finished: Path) -> None:
+    document = json.loads(sabatier("rank", "--json", cwd=finished).stdout)
+    row = document["rankings"][0]["surfaces"][0]
+    for identifier in (row["surface_id"], row["site_id"], row["calculation_id"]):
+        shown = json.loads(sabatier("show", identifier[:-1], "--json", cwd=finished).stdout)
+        assert shown["id"] == identifier
+        assert sabatier("show", identifier, cwd=finished).returncode == 0
+
+
+def test_logs_of_a_calculation_can_be_read(finished: Path) -> None:
+    document = json.loads(sabatier("rank", "--json", cwd=finished).stdout)
+    done = sabatier("logs", document["rankings"][0]["surfaces"][0]["calculation_id"], cwd=finished)
+    assert done.returncode == 0, done.stderr
+    assert "==>" in done.stdout
+
+
+@pytest.mark.parametrize("file_format", ["csv", "json", "extxyz", "db"])
+def test_exports_hold_every_adsorption_energy(finished: Path, file_format: str) -> None:
+    done = sabatier("export", "--format", file_format, "--output", f"out.{file_format}", cwd=finished)
+    assert done.returncode == 0, done.stderr
+    path = finished / f"out.{file_format}"
+    expected = json.loads(sabatier("status", "--json", cwd=finished).stdout)["adsorption_energies"]
+    if file_format == "csv":
+        count = len(path.read_text().splitlines()) - 1
+    elif file_format == "json":
+        count = len(json.loads(path.read_text())["rows"])
+    else:
+        from ase.io import read
+
+        count = len(read(path, ":"))
+    assert count == expected > 0
+
+
+CARELESS = [
+    (["run", "tiny.yml"], "tiny.yml"),
+    (["run", "dmeo"], "demo"),
+    (["run", "tiny.yaml", "--luigid", "nonsense"], "HOST:PORT"),
+    (["run", "tiny.yaml", "--luigid", "127.0.0.1:1"], "luigid"),
+    (["status"], "no campaign has been run here yet"),
+    (["status", "--home", "nowhere"], "no campaign in nowhere"),
+    (["rank", "tiny.yaml"], "no campaign in"),
+    (["show", "calc-000"], "which campaign?"),
+    (["export", "--format", "xlsx"], "csv, json, extxyz, db"),
+    (["frobnicate"], "No such command"),
+    (["plan"], "Missing argument"),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"), CARELESS, ids=lambda v: "-".join(v) if isinstance(v, list) else ""
+)
+def test_a_mistake_gets_one_clear_message_and_exit_code_2(
+    folder: Path, arguments: list[str], told: str
+) -> None:
+    done = sabatier(*arguments, cwd=folder)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+    assert not (folder / "runs" / "tiny" / "jobs").exists()
+
+
+BAD_CAMPAIGNS = [
+    ("batch_size: 2", "batchsize: 2", "batch_size"),
+    ("calculations: 8", "calculations: -8", "calculations"),
+    ("recipe: emt", "recipe: emtt", "emt"),
+    ("[mp-30, mp-2, mp-1018029]", "[mp-99999999]", "mp-99999999"),
+    ("[mp-30, mp-2, mp-1018029]", "[]", "bulks"),
+    ("{CO: {}, H: {}}", "{CO: {}, Hydrogen: {}}", "Hydrogen"),
+    ("{CO: {}, H: {}}", "{}", "adsorbates"),
+    ("recipe: emt", "recipe: {base: emt, engine: gpaw, xc: LDAA}", "LDAA"),
+]
+
+
+@pytest.mark.parametrize(("good", "bad", "told"), BAD_CAMPAIGNS)
+def test_an_impossible_campaign_is_refused_before_anything_is_written(
+    folder: Path, good: str, bad: str, told: str
+) -> None:
+    assert good in TINY
+    (folder / "tiny.yaml").write_text(TINY.replace(good, bad))
+    for name in ("plan", "run"):
+        done = sabatier(name, "tiny.yaml", cwd=folder)
+        assert done.returncode == 2, done.stdout + done.stderr
+        assert told in done.stderr
+        assert "Traceback" not in done.stderr
+    assert not (folder / "runs").exists()
+
+
+def test_an_element_without_a_setup_is_refused(folder: Path) -> None:
+    """GPAW ships no RPBE setup for the lanthanides; La is in the built-in library."""
+    (folder / "tiny.yaml").write_text(
+        TINY.replace("recipe: emt", "recipe: demo").replace(
+            "ids: [mp-30, mp-2, mp-1018029]", "elements: [La, Cu]"
+        )
+    )
+    done = sabatier("run", "tiny.yaml", cwd=folder)
+    assert done.returncode == 2
+    assert "La" in done.stderr
+    assert not (folder / "runs").exists()
+
+
+def test_another_campaign_in_the_same_home_is_refused(finished: Path) -> None:
+    changed = TINY.replace("recipe: emt", "recipe: {base: emt, fmax_ev_per_a: 0.2}")
+    (finished / "changed.yaml").write_text(changed)
+    done = sabatier("run", "changed.yaml", cwd=finished)
+    assert done.returncode == 2
+    assert "recipe.fmax_ev_per_a was 0.05, is 0.2" in done.stderr
