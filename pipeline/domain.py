@@ -2,7 +2,7 @@
 
 Structures are held at the *reference* lattice (as the bulk source gave it). Ids rest on topology and
 that reference structure, so they are known before any DFT; the slab that is computed is the same
-structure scaled by the bulk's ``linear_scale`` at the campaign's recipe. Units: eV, Å.
+structure scaled to the bulk's equilibrium at the campaign's recipe. Units: eV, Å.
 """
 
 from __future__ import annotations
@@ -158,8 +158,6 @@ class Calculation:
     job_id: str | None = None
     """The back-end's name for the running job."""
     cpu_seconds: float = 0.0
-    linear_scale: float | None = None
-    """Bulk only: equilibrium over reference lattice."""
 
 
 @dataclass(frozen=True)

@@ -228,7 +228,6 @@ class Ledger:
                 State.DONE,
                 energy=result.energy,
                 cpu_seconds=calculation.cpu_seconds + result.cpu_seconds,
-                linear_scale=result.details.get("linear_scale"),
             )
             if done is not None:
                 self._judge(done)

@@ -116,9 +116,17 @@ class Materialiser:
         return _found(result.atoms, calculation_id).to_atoms()
 
     def linear_scale(self, slab: Calculation) -> float:
-        """Equilibrium over reference lattice of the bulk that a slab was cut from."""
-        bulk = self._requirement(slab, CalculationKind.BULK)
-        return _found(bulk.linear_scale, bulk.id)
+        """Equilibrium over reference lattice of the bulk that a slab is cut from.
+
+        Taken from the volume per atom and this campaign's own reference: bulks of one id may come from
+        sources whose lattices differ by up to 0.5 %, and the equilibrium may have been computed for
+        another campaign.
+        """
+        assert slab.bulk_id is not None
+        equilibrium = self.final_atoms(self._requirement(slab, CalculationKind.BULK).id)
+        reference = _found(self.store.bulk(self.settings.name, slab.bulk_id), slab.bulk_id).atoms
+        ratio = equilibrium.cell.volume / len(equilibrium) * len(reference) / reference.cell.volume
+        return float(ratio ** (1 / 3))
 
     def _requirement(self, calculation: Calculation, kind: CalculationKind) -> Calculation:
         required = self.store.calculations(ids=calculation.requires, kinds=[kind])

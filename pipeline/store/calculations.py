@@ -31,7 +31,6 @@ class CalculationChanges(TypedDict, total=False):
     job_dir: str | None
     job_id: str | None
     cpu_seconds: float
-    linear_scale: float | None
 
 
 class CalculationStore(StorePart):

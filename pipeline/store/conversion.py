@@ -169,7 +169,6 @@ CALCULATION_FIELDS = (
     "job_dir",
     "job_id",
     "cpu_seconds",
-    "linear_scale",
 )
 """Fields that are the same in the dataclass and in the document."""
 

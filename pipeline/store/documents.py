@@ -147,7 +147,6 @@ class CalculationDocument(StoredDocument):
     job_dir = StringField()
     job_id = StringField()
     cpu_seconds = FloatField(min_value=0.0)
-    linear_scale = FloatField()
     history = EmbeddedDocumentListField(HistoryDocument)
 
     meta = {

@@ -62,7 +62,6 @@ def a_calculation(
         job_dir="/somewhere/jobs/calc/attempt-2",
         job_id="123@456.7",
         cpu_seconds=cpu_seconds,
-        linear_scale=1.0125,
     )
 
 
