@@ -40,6 +40,8 @@ class FailureCode(StrEnum):
     """The adsorbate fell apart."""
     RECONSTRUCTED = "RECONSTRUCTED"
     """The surface moved away from the relaxed bare slab."""
+    ABSORBED = "ABSORBED"
+    """The adsorbate went below the surface."""
     MIGRATED = "MIGRATED"
     """The adsorbate ended on another site; the energy is stored under that site."""
     ENERGY_OUT_OF_RANGE = "ENERGY_OUT_OF_RANGE"

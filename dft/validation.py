@@ -11,7 +11,8 @@ goes from what makes the energy meaningless to what only renames it:
 3. ``RECONSTRUCTED``: slab atoms left the places they have in the relaxed bare slab, so that ΔE holds
    the energy of another surface.
 4. ``ENERGY_OUT_OF_RANGE``: the geometry is fine and ΔE still makes no sense.
-5. ``MIGRATED``: all is well, but on another site; the energy is an observation of *that* site. Last,
+5. ``ABSORBED``: the adsorbate sank below the surface; its energy is that of dissolved H, say.
+6. ``MIGRATED``: all is well, but on another site; the energy is an observation of *that* site. Last,
    because only a sound energy may be stored under another name.
 
 Bonds are told by distances over the sum of covalent radii (Cordero et al., Dalton Trans. 2008, 2832,
@@ -49,6 +50,9 @@ SLAB_DISPLACEMENT_A = 1.0
 """A slab atom that far from its place in the bare slab has changed its site. Atoms pulled by an
 adsorbate move 0.1 to 0.4 Å; changing site takes half a metal-metal distance, 1.2 Å and more. GASpy
 allowed 1.5 Å, but from the unrelaxed slab."""
+MAX_DESCENT_A = 1.2
+"""An adsorbate that sinks deeper is inside the slab. Adsorbates start in touch with their site's atoms and
+settle by 0.3 to 0.7 Å; the nearest place for H below fcc(111) lies 1.5 Å and more below where H starts."""
 MIGRATION_MARGIN_A = 0.25
 """Another site must be this much nearer than the starting one. Neighbouring sites lie 0.7 Å (bridge and
 hollow on Cu(111)) or more apart, so an adsorbate between two sites keeps the name it started with."""
@@ -111,30 +115,18 @@ def judge_adslab(
     n_slab = len(final) - n_adsorbate_atoms
     reference = initial[:n_slab] if bare_slab is None else bare_slab
     _check_consistency(initial, final, reference, n_adsorbate_atoms)
-    details = {"delta_e_ev": float(delta_e_ev)}
-
-    def rejected(code: FailureCode, message: str) -> Outcome:
-        return Outcome(code, None, message, details)
-
-    stretch = longest_bond_ratio(initial, final, n_adsorbate_atoms)
-    details["adsorbate_bond_ratio"] = stretch
-    if stretch > BROKEN_BOND:
-        return rejected(
-            FailureCode.DISSOCIATED, f"a bond of the adsorbate is {stretch:.2f} times its covalent length"
-        )
     anchor = binding_atom(initial, n_adsorbate_atoms)
-    details["binding_ratio"] = binding_ratio(final, n_adsorbate_atoms, anchor)
-    reason = _desorption(initial, final, n_adsorbate_atoms, anchor)
-    if reason:
-        return rejected(FailureCode.DESORBED, reason)
-    details["max_slab_displacement_a"] = moved = largest_displacement(reference, final[:n_slab])
-    if moved > SLAB_DISPLACEMENT_A:
-        return rejected(FailureCode.RECONSTRUCTED, f"a slab atom moved {moved:.2f} Å from the bare slab")
-    if not abs(delta_e_ev) <= MAX_ABS_DELTA_E_EV:  # so that NaN is caught too
-        return rejected(
-            FailureCode.ENERGY_OUT_OF_RANGE,
-            f"ΔE = {delta_e_ev:.2f} eV is outside ±{MAX_ABS_DELTA_E_EV:g} eV",
-        )
+    details = {
+        "adsorbate_bond_ratio": longest_bond_ratio(initial, final, n_adsorbate_atoms),
+        "binding_ratio": binding_ratio(final, n_adsorbate_atoms, anchor),
+        "max_slab_displacement_a": largest_displacement(reference, final[:n_slab]),
+        "delta_e_ev": float(delta_e_ev),
+        "descent_a": descent_into_slab(initial, final, n_slab, anchor),
+    }
+    flaw = _first_flaw(details, _desorption(initial, final, n_adsorbate_atoms, anchor))
+    if flaw is not None:
+        code, message = flaw
+        return Outcome(code, None, message, details)
     distances = site_distances(initial, final, n_slab, anchor, sites)
     end = resting_site(distances, start_site_id)
     details["start_site_distance_a"] = distances[start_site_id]
@@ -143,6 +135,32 @@ def judge_adslab(
         return Outcome(None, start_site_id, "", details)
     message = f"moved from site {start_site_id} to {end}"
     return Outcome(FailureCode.MIGRATED, end, message, details)
+
+
+def _first_flaw(details: dict[str, float], desorption: str) -> tuple[FailureCode, str] | None:
+    """First check that fails, in the order that the module's docstring gives, with what it found."""
+    stretch, moved = details["adsorbate_bond_ratio"], details["max_slab_displacement_a"]
+    delta_e_ev, descent = details["delta_e_ev"], details["descent_a"]
+    checks = [
+        (
+            stretch > BROKEN_BOND,
+            FailureCode.DISSOCIATED,
+            f"a bond of the adsorbate is {stretch:.2f} times its covalent length",
+        ),
+        (bool(desorption), FailureCode.DESORBED, desorption),
+        (
+            moved > SLAB_DISPLACEMENT_A,
+            FailureCode.RECONSTRUCTED,
+            f"a slab atom moved {moved:.2f} Å from the bare slab",
+        ),
+        (
+            not abs(delta_e_ev) <= MAX_ABS_DELTA_E_EV,  # so that NaN is caught too
+            FailureCode.ENERGY_OUT_OF_RANGE,
+            f"ΔE = {delta_e_ev:.2f} eV is outside ±{MAX_ABS_DELTA_E_EV:g} eV",
+        ),
+        (descent > MAX_DESCENT_A, FailureCode.ABSORBED, f"sank {descent:.2f} Å into the slab"),
+    ]
+    return next(((code, message) for failed, code, message in checks if failed), None)
 
 
 def longest_bond_ratio(initial: Atoms, final: Atoms, n_adsorbate_atoms: int) -> float:
@@ -171,6 +189,22 @@ def largest_displacement(reference: Atoms, slab: Atoms) -> float:
     """Largest distance (Å) of a slab atom from its place in ``reference``, a common shift left out."""
     displacements = _displacements(reference, slab)
     return float(np.linalg.norm(displacements - _common_shift(displacements), axis=1).max())
+
+
+def descent_into_slab(initial: Atoms, final: Atoms, n_slab: int, index: int) -> float:
+    """How far (Å) an atom went down along the surface normal, relative to the slab."""
+    displacements = _displacements(initial, final)
+    return float(_common_shift(displacements[:n_slab])[2] - displacements[index][2])
+
+
+def judge_slab(initial: Atoms, final: Atoms) -> Outcome:
+    """Judge a relaxed bare slab: sites lie where the *unrelaxed* slab puts them, so it must resemble it."""
+    moved = largest_displacement(initial, final)
+    details = {"max_slab_displacement_a": moved}
+    if moved > SLAB_DISPLACEMENT_A:
+        message = f"an atom of the bare slab moved {moved:.2f} Å"
+        return Outcome(FailureCode.RECONSTRUCTED, None, message, details)
+    return Outcome(None, None, "", details)
 
 
 def site_distances(

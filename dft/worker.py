@@ -8,6 +8,7 @@ eV, Å, eV/Å, seconds, MiB.
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import resource
@@ -46,6 +47,8 @@ MIN_CONTACT = 0.6
 """Atoms closer than this part of the sum of their covalent radii overlap. Real structures go down to 0.71
 (V-V at 2.19 Å among those of GASpy); below about 0.3 Å GPAW gives energies without meaning."""
 TRACEBACK_LINES = 8
+DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE})
+"""Say nothing about the calculation: another attempt may succeed."""
 STOP_SIGNALS = {
     signal.SIGTERM: FailureCode.WORKER_LOST,
     signal.SIGINT: FailureCode.WORKER_LOST,
@@ -208,6 +211,8 @@ def _classify(error: Exception) -> tuple[FailureCode, str]:
 
     if isinstance(error, gpaw.ConvergenceError):
         return FailureCode.SCF_NOT_CONVERGED, "the self-consistency cycle ran out of iterations"
+    if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+        return FailureCode.WORKER_LOST, f"the disk failed the worker: {error}"
     lines = "".join(traceback.format_exception(error)).strip().splitlines()
     return FailureCode.CRASHED, "\n".join(lines[-TRACEBACK_LINES:])
 

@@ -1,7 +1,6 @@
 """Computing the candidates of a round and closing it.
 
-Two ends are not failures: a driver asked to stop leaves the rest planned (:class:`Drained`), and so does
-one whose budget of CPU-hours is spent (:class:`BudgetSpent`).
+A driver that is asked to stop, or whose budget of CPU-hours is spent, leaves the rest planned.
 """
 
 from __future__ import annotations
@@ -11,8 +10,9 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from config.errors import SabatierError
+from config.errors import ConfigError
 from pipeline.domain import CalculationState as State
+from pipeline.ends import BudgetSpent, Drained
 from pipeline.harvest import Judge
 from pipeline.ledger import Ledger
 from pipeline.progress import Progress, round_seconds_left, running
@@ -20,22 +20,11 @@ from pipeline.progress import Progress, round_seconds_left, running
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from config.campaign import LocalExecution
     from dft.execution.base import Backend
     from pipeline.campaign import Campaign
 
 BUDGET_CHECK_SECONDS = 10.0
-
-
-class Drained(SabatierError):  # noqa: N818 - an end, not an error
-    """The driver was asked to stop, and nothing is under way any more."""
-
-    exit_code = 130
-
-
-class BudgetSpent(SabatierError):  # noqa: N818 - an end, not an error
-    """The campaign's CPU-hours are spent; what was planned stays planned."""
-
-    exit_code = 0
 
 
 @dataclass
@@ -52,12 +41,25 @@ def make_backend(campaign: Campaign) -> Backend:
     from dft.execution.local import LocalBackend
 
     assert campaign.settings.execution.backend == "local"
-    return LocalBackend()
+    return LocalBackend(lost_hosts=campaign.lost_hosts)
 
 
-def usable_cores(campaign: Campaign) -> int:
-    """Cores that the campaign may use at once on this machine."""
-    return campaign.settings.execution.cores or len(os.sched_getaffinity(0))
+def usable_cores(execution: LocalExecution) -> int:
+    """Cores that the campaign may use at once on this machine.
+
+    Raises
+    ------
+    ConfigError
+        If a single calculation needs more.
+    """
+    cores = execution.cores or len(os.sched_getaffinity(0))
+    if execution.cores_per_calculation > cores:
+        message = (
+            f"execution.cores_per_calculation is {execution.cores_per_calculation}, but there are only "
+            f"{cores} cores; lower it, or set execution.cores to use more ranks than cores"
+        )
+        raise ConfigError(message)
+    return cores
 
 
 def run_batch(campaign: Campaign, number: int, watch: Watch) -> None:
@@ -82,7 +84,7 @@ def run_batch(campaign: Campaign, number: int, watch: Watch) -> None:
         settings=campaign.settings,
         materialiser=campaign.materialiser,
         judge=Judge(campaign.store, campaign.materialiser, campaign.home, _rounds_by_calculation(campaign)),
-        cores=usable_cores(campaign),
+        cores=usable_cores(campaign.settings.execution),
     )
 
     def report() -> None:

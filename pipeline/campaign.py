@@ -11,7 +11,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from dft.codes import FailureCode
+from dft.jobs import CalculationKind
+from dft.references import REFERENCES
 from pipeline.candidates import Planner
+from pipeline.domain import BROKEN
 from pipeline.home import CampaignHome
 from pipeline.materialise import Materialiser
 
@@ -34,6 +38,8 @@ class Campaign:
     settings: CampaignSettings
     home: CampaignHome
     store: Store
+    lost_hosts: frozenset[str] = frozenset()
+    """Machines that are gone for good, with every job on them."""
 
     @property
     def name(self) -> str:
@@ -123,8 +129,13 @@ class Campaign:
         return self.store.cpu_seconds(self.closure(self.chosen_ids())) / SECONDS_PER_HOUR
 
     def calculations_left(self) -> int:
-        """Adsorption energies that the budget still allows."""
-        return max(0, self.settings.budget.calculations - len(self.chosen_ids()))
+        """Adsorption energies that the budget still allows.
+
+        A candidate whose bulk or slab failed was never computed itself and is not counted.
+        """
+        chosen = self.store.calculations(ids=self.chosen_ids())
+        spent = sum(c.code is not FailureCode.DEPENDENCY_FAILED for c in chosen)
+        return max(0, self.settings.budget.calculations - spent)
 
     def reason_to_stop(self) -> str | None:
         """Say why the campaign is complete; None while there is something left to do."""
@@ -133,20 +144,40 @@ class Campaign:
             return None
         if rounds[-1].number >= self.last_round:
             return f"all {self.last_round + 1} rounds are done"
+        if self.cpu_budget_spent() is not None:
+            return self.cpu_budget_spent()
         if self.calculations_left() == 0:
             return f"the budget of {self.settings.budget.calculations} adsorption energies is spent"
         if not self.open_candidates():
-            return "every candidate has been computed"
+            return "every candidate that could be computed has been computed"
         return None
 
+    def cpu_budget_spent(self) -> str | None:
+        """Say that the CPU-hours are spent; None while they are not."""
+        spent, budget = self.cpu_hours_spent(), self.settings.budget.cpu_hours
+        return f"the budget of {budget:g} CPU-hours is spent ({spent:.2f})" if spent >= budget else None
+
     def open_candidates(self) -> list[Candidate]:
-        """List candidates that may still be chosen: not chosen before, and their site not yet observed."""
+        """List candidates that may still be chosen.
+
+        Left out are those chosen before, those whose site has an observation already, and those whose bulk,
+        slab or gas could not be computed.
+        """
         taken = set(self.chosen_ids())
         observed = {(o.site_id, o.adsorbate) for o in self.observations()}
+        broken = [c for c in self.calculations() if c.state in BROKEN]
+        bulks = {c.bulk_id for c in broken if c.kind is CalculationKind.BULK}
+        surfaces = {c.surface_id for c in broken if c.kind is CalculationKind.SLAB}
+        gases = {c.gas for c in broken if c.kind is CalculationKind.GAS}
+        adsorbates = {name for name, molecules in REFERENCES.items() if gases & set(molecules)}
         return [
             c
             for c in self.candidates
-            if c.calculation_id not in taken and (c.site.id, c.adsorbate) not in observed
+            if c.calculation_id not in taken
+            and (c.site.id, c.adsorbate) not in observed
+            and c.adsorbate not in adsorbates
+            and c.site.bulk_id not in bulks
+            and c.site.surface_id not in surfaces
         ]
 
     @property
@@ -156,7 +187,9 @@ class Campaign:
 
 
 @contextmanager
-def open_campaign(settings: CampaignSettings, home: Path) -> Iterator[Campaign]:
+def open_campaign(
+    settings: CampaignSettings, home: Path, lost_hosts: frozenset[str] = frozenset()
+) -> Iterator[Campaign]:
     """Open a campaign's store for as long as the context lasts.
 
     Raises
@@ -167,4 +200,4 @@ def open_campaign(settings: CampaignSettings, home: Path) -> Iterator[Campaign]:
     from pipeline.store import open_store
 
     with open_store(settings.store, home) as store:
-        yield Campaign(settings, CampaignHome(home), store)
+        yield Campaign(settings, CampaignHome(home), store, lost_hosts)

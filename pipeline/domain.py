@@ -129,6 +129,8 @@ TRANSITIONS: Mapping[CalculationState, frozenset[CalculationState]] = {
 
 IN_FLIGHT = frozenset({_S.SUBMITTING, _S.SUBMITTED, _S.RUNNING})
 """States in which a job may be computing."""
+BROKEN = frozenset({_S.FAILED, _S.CANCELLED, _S.REJECTED})
+"""States of a calculation that nothing can be built on."""
 TERMINAL = frozenset({_S.FAILED, _S.CANCELLED, _S.VALID, _S.REJECTED})
 """States in which nothing more happens by itself."""
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from dft.codes import FailureCode
 from dft.jobs import CalculationKind, read_job
 from dft.references import REFERENCES
-from dft.validation import Outcome, SiteImage, judge_adslab
+from dft.validation import Outcome, SiteImage, judge_adslab, judge_slab
 from pipeline.domain import Observation
 from pipeline.structures.adsorbates import site_images
 
@@ -41,8 +41,11 @@ class Judge:
     def judge(self, calculation: Calculation) -> Outcome:
         """Validate a finished calculation; store the observation if it holds one.
 
-        Gases, bulks and slabs are valid once they converged, which their worker has checked.
+        Gases and bulks are valid once they converged, which their worker has checked.
         """
+        if calculation.kind is CalculationKind.SLAB:
+            start = read_job(self.home.locate(calculation)).atoms.to_atoms()
+            return judge_slab(start, self.materialiser.final_atoms(calculation.id))
         if calculation.kind is not CalculationKind.ADSLAB:
             return Outcome(code=None, site_id=None, message="", details={})
         delta_e_ev = self.delta_e(calculation)

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from config.campaign import CampaignSettings
 from config.errors import ConfigError, ExecutionError
@@ -83,6 +83,13 @@ class CampaignHome:
         """
         own = self.job_dir(calculation.id, calculation.attempt)
         return own if own.exists() or calculation.job_dir is None else Path(calculation.job_dir)
+
+    def holds(self, calculation: Calculation) -> bool:
+        """Tell whether a calculation's current attempt is this home's, also after the home was moved."""
+        if calculation.job_dir is None:
+            return True
+        home = Path(calculation.job_dir).parents[2]
+        return home == self.path or not home.exists()
 
     def last_attempt(self, calculation_id: str) -> int:
         """Return the highest attempt of a calculation that has a directory; 0 when there is none."""
@@ -153,11 +160,10 @@ class CampaignHome:
         ExecutionError
             If another driver is at work here.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / "driver.lock").open("a+", encoding="utf-8") as handle:
+        with self._lock_file() as handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except BlockingIOError:
                 handle.seek(0)
                 holder = handle.read().strip() or "unknown"
                 message = (
@@ -169,6 +175,14 @@ class CampaignHome:
             handle.write(f"process {os.getpid()} on {os.uname().nodename}")
             handle.flush()
             yield
+
+    def _lock_file(self) -> IO[str]:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            return (self.path / "driver.lock").open("a+", encoding="utf-8")
+        except OSError as error:
+            message = f"cannot write the campaign's home {self.path}: {error.strerror or error}"
+            raise ConfigError(message) from error
 
     def record_session(self, event: str, **fields: Any) -> None:
         """Append a line to the log of driver sessions."""

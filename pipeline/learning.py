@@ -7,8 +7,10 @@ kept, one file per round and adsorbate, because ranking and plots need them as t
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -70,9 +72,17 @@ def is_trained(campaign: Campaign, number: int) -> bool:
     """Tell whether a round's models and predictions are all there."""
     recorded = {(m.round, m.adsorbate) for m in campaign.store.models(campaign.name)}
     return all(
-        (number, adsorbate) in recorded and predictions_file(campaign, number, adsorbate).exists()
+        (number, adsorbate) in recorded and _is_readable(campaign, number, adsorbate)
         for adsorbate in campaign.settings.adsorbates
     )
+
+
+def _is_readable(campaign: Campaign, number: int, adsorbate: str) -> bool:
+    try:
+        read_predictions(campaign, number, adsorbate)
+    except StoreError:
+        return False
+    return True
 
 
 def _train(campaign: Campaign, number: int, adsorbate: str) -> None:
@@ -127,14 +137,17 @@ def predictions_file(campaign: Campaign, number: int, adsorbate: str) -> Path:
 
 def _write_predictions(path: Path, predictions: Predictions) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp.npz")
-    np.savez_compressed(
-        temporary,
-        round=predictions.round,
-        site_ids=np.array(predictions.site_ids),
-        mean_ev=predictions.mean_ev,
-        std_ev=predictions.std_ev,
-    )
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("wb") as handle:
+        np.savez_compressed(
+            handle,
+            round=predictions.round,
+            site_ids=np.array(predictions.site_ids),
+            mean_ev=predictions.mean_ev,
+            std_ev=predictions.std_ev,
+        )
+        handle.flush()
+        os.fsync(handle.fileno())
     temporary.replace(path)
 
 
@@ -156,7 +169,7 @@ def read_predictions(campaign: Campaign, number: int, adsorbate: str) -> Predict
                 data["mean_ev"].astype(float),
                 data["std_ev"].astype(float),
             )
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, EOFError, KeyError, ValueError, BadZipFile) as error:
         message = f"cannot read the predictions {path}: {error}; 'sabatier run' makes them again"
         raise StoreError(message) from error
 

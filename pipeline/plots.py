@@ -28,7 +28,7 @@ def parity(rows: Sequence[Row], path: Path, *, title: str) -> Path:
     """Draw predicted against computed ΔE, one colour per adsorbate; the seed round is hollow."""
     figure = _figure(5.6, 5.2)
     axes = figure.subplots()
-    known = [r for r in rows if r["predicted_ev"] is not None]
+    known = [r for r in rows if _is_comparable(r)]
     for index, adsorbate in enumerate(_adsorbates(rows)):
         for is_seed in (True, False):
             points = [
@@ -97,6 +97,11 @@ def _save(figure: Figure, path: Path) -> Path:
     return path
 
 
+def _is_comparable(row: Row) -> bool:
+    """Tell whether the prediction was for the site that the energy belongs to: the adsorbate stayed there."""
+    return row["predicted_ev"] is not None and bool(row["site"] == row["start_site"])
+
+
 def _adsorbates(rows: Sequence[Row]) -> list[str]:
     return sorted({r["adsorbate"] for r in rows})
 
@@ -126,9 +131,7 @@ def _parity_label(adsorbate: str, points: Sequence[Row], *, is_seed: bool) -> st
 
 def _mean_error(rows: Sequence[Row], number: int) -> float:
     gaps = [
-        abs(r["delta_e_ev"] - r["predicted_ev"])
-        for r in rows
-        if r["round"] == number and r["predicted_ev"] is not None
+        abs(r["delta_e_ev"] - r["predicted_ev"]) for r in rows if r["round"] == number and _is_comparable(r)
     ]
     return float(np.mean(gaps)) if gaps else float("nan")
 

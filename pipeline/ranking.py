@@ -1,8 +1,8 @@
 """Rankings: surfaces by how close their lowest adsorption energy comes to the target.
 
 A surface is judged by its lowest-energy site (Tran and Ulissi 2018). With only some of its sites
-computed, that minimum is an upper bound, which the column of sites computed lets a reader see. Surfaces
-without any DFT result are ranked by prediction and marked so. Units: eV.
+computed, that minimum is an upper bound; it counts as confirmed when the surrogate predicts no lower
+site. Surfaces without any DFT result are ranked by prediction and marked so. Units: eV.
 """
 
 from __future__ import annotations
@@ -40,6 +40,9 @@ class RankedSurface:
     deviation_ev: float
     """ΔE minus target."""
     is_hit: bool
+    """ΔE lies in the window."""
+    is_confirmed: bool
+    """It is DFT, and no site left to compute on the surface is predicted lower."""
     basis: Literal["dft", "predicted"]
     n_sites_computed: int
     n_sites: int
@@ -67,7 +70,8 @@ def rank(
     surfaces: Iterable[Surface],
     sites: Iterable[Site],
     observations: Iterable[Observation],
-    predictions: Mapping[str, tuple[float, float]] | None = None,
+    predictions: Mapping[str, tuple[float, float]],
+    with_predicted: bool = False,
 ) -> list[RankedSurface]:
     """Rank surfaces for one adsorbate: those with DFT results first, then predicted ones.
 
@@ -76,51 +80,58 @@ def rank(
     observations
         Adsorption energies of this adsorbate.
     predictions
-        Mean and standard deviation by site id, eV; None leaves surfaces without DFT out.
+        Mean and standard deviation, eV, of the sites that may still be computed, by site id.
+    with_predicted
+        Add surfaces without any DFT result.
     """
     bulk_by_id = {bulk.id: bulk for bulk in bulks}
-    sites_of: dict[str, list[Site]] = defaultdict(list)
+    board = _Board(adsorbate, target, defaultdict(list), defaultdict(list), defaultdict(list))
     for site in sites:
-        sites_of[site.surface_id].append(site)
-    observed: dict[str, list[_Entry]] = defaultdict(list)
+        board.sites[site.surface_id].append(site)
+        if site.id in predictions:
+            board.guesses[site.surface_id].append(_Entry(site.id, *predictions[site.id], None))
     for o in observations:
-        observed[o.surface_id].append(_Entry(o.site_id, o.delta_e_ev, None, o.calculation_id))
-    measured, predicted = [], []
-    for surface in surfaces:
-        if surface.id in observed:
-            measured.append((surface, min(observed[surface.id], key=lambda e: e.delta_e_ev)))
-        elif predictions is not None:
-            guesses = [
-                _Entry(s.id, *predictions[s.id], None) for s in sites_of[surface.id] if s.id in predictions
-            ]
-            if guesses:
-                predicted.append((surface, min(guesses, key=lambda e: e.delta_e_ev)))
+        board.observed[o.surface_id].append(_Entry(o.site_id, o.delta_e_ev, None, o.calculation_id))
+    listed = list(surfaces)
+    measured = [(s, _lowest(board.observed[s.id])) for s in listed if board.observed[s.id]]
+    predicted = [
+        (s, _lowest(board.guesses[s.id])) for s in listed if not board.observed[s.id] and board.guesses[s.id]
+    ]
 
     def closeness(item: tuple[Surface, _Entry]) -> tuple[float, str]:
         return abs(item[1].delta_e_ev - target.target_ev), item[0].id
 
-    rows = sorted(measured, key=closeness) + sorted(predicted, key=closeness)
+    rows = sorted(measured, key=closeness) + (sorted(predicted, key=closeness) if with_predicted else [])
     return [
-        _row(number, adsorbate, target, surface, entry, bulk_by_id[surface.bulk_id], sites_of, observed)
+        _row(number, board, surface, entry, bulk_by_id[surface.bulk_id])
         for number, (surface, entry) in enumerate(rows, start=1)
     ]
 
 
-def _row(
-    number: int,
-    adsorbate: str,
-    target: AdsorbateSettings,
-    surface: Surface,
-    entry: _Entry,
-    bulk: Bulk,
-    sites_of: Mapping[str, list[Site]],
-    observed: Mapping[str, list[_Entry]],
-) -> RankedSurface:
-    labels = {site.id: site.label for site in sites_of[surface.id]}
-    deviation_ev = entry.delta_e_ev - target.target_ev
+@dataclass(frozen=True)
+class _Board:
+    """Everything known about the surfaces of one ranking, by surface id."""
+
+    adsorbate: str
+    target: AdsorbateSettings
+    sites: defaultdict[str, list[Site]]
+    observed: defaultdict[str, list[_Entry]]
+    guesses: defaultdict[str, list[_Entry]]
+
+
+def _lowest(entries: list[_Entry]) -> _Entry:
+    return min(entries, key=lambda e: e.delta_e_ev)
+
+
+def _row(number: int, board: _Board, surface: Surface, entry: _Entry, bulk: Bulk) -> RankedSurface:
+    labels = {site.id: site.label for site in board.sites[surface.id]}
+    computed = {e.site_id for e in board.observed[surface.id]}
+    rest = [g for g in board.guesses[surface.id] if g.site_id not in computed]
+    deviation_ev = entry.delta_e_ev - board.target.target_ev
+    is_dft = entry.std_ev is None
     return RankedSurface(
         rank=number,
-        adsorbate=adsorbate,
+        adsorbate=board.adsorbate,
         surface_id=surface.id,
         surface=surface.label,
         bulk=bulk.formula,
@@ -130,9 +141,10 @@ def _row(
         delta_e_ev=entry.delta_e_ev,
         std_ev=entry.std_ev,
         deviation_ev=deviation_ev,
-        is_hit=abs(deviation_ev) <= target.window_ev,
-        basis="dft" if entry.std_ev is None else "predicted",
-        n_sites_computed=len({e.site_id for e in observed.get(surface.id, [])}),
-        n_sites=len(sites_of[surface.id]),
+        is_hit=abs(deviation_ev) <= board.target.window_ev,
+        is_confirmed=is_dft and all(g.delta_e_ev >= entry.delta_e_ev for g in rest),
+        basis="dft" if is_dft else "predicted",
+        n_sites_computed=len(computed),
+        n_sites=len(board.sites[surface.id]),
         calculation_id=entry.calculation_id,
     )

@@ -7,13 +7,12 @@ from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 from dft.jobs import CalculationKind
+from pipeline.domain import BROKEN
 from pipeline.domain import CalculationState as State
 
 if TYPE_CHECKING:
     from pipeline.campaign import Campaign
     from pipeline.domain import Calculation
-
-PROBLEM_STATES = (State.FAILED, State.REJECTED, State.CANCELLED)
 
 
 def status_document(campaign: Campaign) -> dict[str, Any]:
@@ -49,7 +48,7 @@ def status_document(campaign: Campaign) -> dict[str, Any]:
         "running": [
             _brief(c) for c in calculations if c.state in {State.SUBMITTING, State.SUBMITTED, State.RUNNING}
         ],
-        "problems": [_brief(c) for c in calculations if c.state in PROBLEM_STATES],
+        "problems": [_brief(c) for c in calculations if c.state in BROKEN],
         "models": [
             {"round": m.round, "adsorbate": m.adsorbate, "metrics": m.metrics}
             for m in campaign.store.models(campaign.name)

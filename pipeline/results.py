@@ -33,6 +33,7 @@ CSV_COLUMNS = (
     "std_ev",
     "deviation_ev",
     "is_hit",
+    "is_confirmed",
     "basis",
     "n_sites_computed",
     "n_sites",
@@ -42,9 +43,11 @@ CSV_COLUMNS = (
 )
 
 
-def ranking(campaign: Campaign, adsorbate: str, *, with_predictions: bool) -> list[RankedSurface]:
+def ranking(campaign: Campaign, adsorbate: str, *, with_predicted: bool) -> list[RankedSurface]:
     """Rank the campaign's surfaces for one adsorbate as things stand."""
-    predictions = latest_predictions(campaign, adsorbate) if with_predictions else None
+    latest = latest_predictions(campaign, adsorbate)
+    open_sites = {c.site.id for c in campaign.open_candidates() if c.adsorbate == adsorbate}
+    predicted = latest.by_site() if latest is not None else {}
     return rank(
         adsorbate,
         campaign.settings.adsorbates[adsorbate],
@@ -52,7 +55,8 @@ def ranking(campaign: Campaign, adsorbate: str, *, with_predictions: bool) -> li
         surfaces=campaign.surfaces,
         sites=campaign.sites,
         observations=campaign.observations(adsorbate),
-        predictions=predictions.by_site() if predictions is not None else None,
+        predictions={site: guess for site, guess in predicted.items() if site in open_sites},
+        with_predicted=with_predicted,
     )
 
 
@@ -106,7 +110,7 @@ def write_results(campaign: Campaign) -> list[Path]:
     written = []
     for adsorbate in campaign.settings.adsorbates:
         path = folder / f"ranking-{adsorbate}.csv"
-        rows = [asdict(row) for row in ranking(campaign, adsorbate, with_predictions=True)]
+        rows = [asdict(row) for row in ranking(campaign, adsorbate, with_predicted=True)]
         write_atomically(path, to_csv(rows, CSV_COLUMNS))
         written.append(path)
     rows = observation_rows(campaign)

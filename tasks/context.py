@@ -7,7 +7,7 @@ finds the open :class:`~pipeline.campaign.Campaign` here.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ class LoopContext:
 
     campaign: Campaign
     watch: Watch
+    failures: list[BaseException] = field(default_factory=list)
+    """What tasks, and the checks whether they are complete, have raised."""
 
 
 _active: dict[str, LoopContext] = {}

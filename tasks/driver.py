@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from config.errors import ConfigError, SabatierError
@@ -16,17 +17,21 @@ if TYPE_CHECKING:
     from tasks.context import LoopContext
 
 
+LUIGID_PATIENCE = 20
+LUIGID_PAUSE_SECONDS = 6.0
+
+
 class LoopError(SabatierError):
     """A task of the loop failed for a reason that is a bug or an outage, not a setting."""
 
 
-def drive(context: LoopContext, luigid: str | None = None) -> None:
+def drive(context: LoopContext, scheduler: dict[str, object]) -> None:
     """Run a campaign's loop to its end.
 
     Parameters
     ----------
-    luigid
-        ``host:port`` of a central Luigi scheduler; the built-in one when None.
+    scheduler
+        From :func:`scheduler_options`.
 
     Raises
     ------
@@ -38,33 +43,51 @@ def drive(context: LoopContext, luigid: str | None = None) -> None:
     from tasks.context import activate
     from tasks.loop import ScreenCampaign
 
-    failures: list[BaseException] = []
-
     def remember(_task: luigi.Task, error: BaseException) -> None:
-        failures.append(error)
+        context.failures.append(error)
 
-    for event in (luigi.Event.FAILURE, luigi.Event.BROKEN_TASK):
-        luigi.Task.event_handler(event)(remember)
-    with activate(context), _logged_to(context.campaign.home.path / "driver.log"), warnings.catch_warnings():
+    luigi.Task.event_handler(luigi.Event.FAILURE)(remember)
+    log = context.campaign.home.path / "driver.log"
+    with activate(context), _logged_to(log), warnings.catch_warnings():
         # Luigi warns about its own options; nothing here is for the user.
         warnings.filterwarnings("ignore", module="luigi")
-        succeeded = luigi.build(
-            [ScreenCampaign(name=context.campaign.name)],
-            workers=1,
-            **_scheduler(luigid),
-        )
-    if failures:
-        error = failures[0]
-        if isinstance(error, SabatierError):
-            raise error
-        message = f"{type(error).__name__}: {error}"
-        raise LoopError(message) from error
-    if not succeeded:
-        message = "Luigi did not finish the campaign; is another driver at work with the same luigid?"
-        raise LoopError(message)
+        task = ScreenCampaign(name=context.campaign.name)
+        is_central = "scheduler_host" in scheduler
+        for _ in range(LUIGID_PATIENCE if is_central else 1):
+            scheduled = luigi.build([task], workers=1, **scheduler)
+            _raise_first(context.failures)
+            if scheduled and task.complete():
+                return
+            # A central scheduler counts the tasks of a killed driver as running for a minute.
+            time.sleep(LUIGID_PAUSE_SECONDS if is_central else 0)
+    message = "Luigi did not finish the campaign; is another driver at work with the same luigid?"
+    raise LoopError(message)
 
 
-def _scheduler(luigid: str | None) -> dict[str, object]:
+def _raise_first(failures: list[BaseException]) -> None:
+    """Raise what the first task that failed has raised."""
+    if not failures:
+        return
+    error = failures[0]
+    if isinstance(error, SabatierError):
+        raise error
+    message = f"{type(error).__name__}: {error}"
+    raise LoopError(message) from error
+
+
+def scheduler_options(luigid: str | None) -> dict[str, object]:
+    """Tell Luigi which scheduler to use.
+
+    Parameters
+    ----------
+    luigid
+        ``host:port`` of a central one; the built-in one when None.
+
+    Raises
+    ------
+    ConfigError
+        If it is not of that form, or nothing answers there.
+    """
     if luigid is None:
         return {"local_scheduler": True}
     host, separator, port = luigid.rpartition(":")
@@ -87,13 +110,20 @@ def _refuse_unreachable(host: str, port: int) -> None:
         raise ConfigError(message) from error
 
 
+class _QuietFileHandler(logging.FileHandler):
+    """A log that cannot be written, on a full disk, must not end or drown the campaign."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Drop the record."""
+
+
 @contextmanager
 def _logged_to(path: Path) -> Iterator[None]:
     """Keep Luigi's log in a file, off the terminal: failures are reported by Sabatier itself."""
     import luigi
 
     luigi.configuration.get_config().set("core", "no_configure_logging", "true")
-    handler = logging.FileHandler(path, delay=True)
+    handler = _QuietFileHandler(path, delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
     loggers = [logging.getLogger(name) for name in ("luigi", "luigi-interface")]
     for logger in loggers:
@@ -105,4 +135,5 @@ def _logged_to(path: Path) -> Iterator[None]:
     finally:
         for logger in loggers:
             logger.removeHandler(handler)
-        handler.close()
+        with suppress(OSError):
+            handler.close()

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import luigi
 
+from tasks.context import current
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -22,7 +24,9 @@ class StageTarget(luigi.Target):
 
     def exists(self) -> bool:
         """Tell whether the stage is marked done."""
-        return self.campaign.store.stage(self.campaign.name, self.stage) is not None
+        return _told(
+            self.campaign, lambda: self.campaign.store.stage(self.campaign.name, self.stage) is not None
+        )
 
 
 @dataclass(frozen=True)
@@ -35,4 +39,13 @@ class RoundTarget(luigi.Target):
 
     def exists(self) -> bool:
         """Tell whether the round has come this far."""
-        return self.is_reached(self.campaign, self.number)
+        return _told(self.campaign, lambda: self.is_reached(self.campaign, self.number))
+
+
+def _told(campaign: Campaign, ask: Callable[[], bool]) -> bool:
+    """Ask; keep an outage of the store, of which Luigi would only say that a task is missing."""
+    try:
+        return ask()
+    except Exception as error:
+        current(campaign.name).failures.append(error)
+        raise

@@ -19,7 +19,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,15 +54,23 @@ class LocalBackend:
         Interpreter of the jobs.
     payload
         What a job calls with its directory; the worker when left out.
+    lost_hosts
+        Machines that are gone for good: their jobs count as GONE instead of out of sight.
     """
 
-    def __init__(self, python: str = sys.executable, payload: Callable[[Path], None] | None = None) -> None:
+    def __init__(
+        self,
+        python: str = sys.executable,
+        payload: Callable[[Path], None] | None = None,
+        lost_hosts: Collection[str] = (),
+    ) -> None:
         if payload is None:
             from dft.worker import run_job
 
             payload = run_job
         self._python = python
         self._payload = payload
+        self._lost_hosts = lost_hosts
 
     def submit(self, job_dir: Path, *, cores: int, timeout_minutes: float, name: str) -> str:  # noqa: ARG002
         """Start the worker on a job directory; see :class:`dft.execution.base.Backend`.
@@ -85,9 +93,10 @@ class LocalBackend:
     def poll(self, job_ids: Sequence[str]) -> dict[str, JobPhase]:
         """Tell the phase of many jobs; see :class:`dft.execution.base.Backend`."""
         _reap()
-        jobs = {job_id: _JobId.parse(job_id) for job_id in job_ids}
+        lost = [job_id for job_id in job_ids if job_id.rpartition("@")[2] in self._lost_hosts]
+        jobs = {job_id: _JobId.parse(job_id) for job_id in job_ids if job_id not in lost}
         sessions = _sessions({job.session for job in jobs.values()})
-        return {
+        return dict.fromkeys(lost, JobPhase.GONE) | {
             job_id: JobPhase.RUNNING if _members(job, sessions) else JobPhase.GONE
             for job_id, job in jobs.items()
         }
@@ -211,7 +220,8 @@ class _JobId(NamedTuple):
         if not job.is_of_this_boot and host != socket.gethostname():
             message = (
                 f"the local job {job_id} was started on the machine {host!r}, which cannot be seen from "
-                f"{socket.gethostname()!r}; resume the campaign on {host!r}"
+                f"{socket.gethostname()!r}; resume the campaign on {host!r}, or, if that machine is gone for "
+                f"good, with --lost-host {host}"
             )
             raise ExecutionError(message)
         return job

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from config.errors import ConfigError, StructureError
 from pipeline.domain import Bulk
 from pipeline.structures.crystal import primitive as primitive_cell
@@ -25,9 +27,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ase import Atoms
+    from numpy.typing import NDArray
 
     from config.campaign import BulkSelection
     from pipeline.structures.library import LibraryBulk
+
+SHAPE_TOLERANCE = 0.005
+"""Relative difference of axes or angles up to which two sources mean the same crystal."""
 
 __all__ = ["load_bulks", "make_bulk", "primitive_cell"]
 
@@ -72,6 +78,8 @@ def load_bulks(selection: BulkSelection, base_dir: Path) -> list[Bulk]:
     bulks: dict[str, Bulk] = {}
     for crystal in crystals:
         bulk = make_bulk(crystal.atoms, crystal.source_id, crystal.source)
+        if bulk.source != "library" and bulk.id in bulks:
+            _refuse_variant(bulks[bulk.id], bulk)
         bulks.setdefault(bulk.id, bulk)
     return sorted(bulks.values(), key=lambda bulk: (len(bulk.elements), bulk.formula, bulk.id))
 
@@ -98,6 +106,29 @@ def make_bulk(atoms: Atoms, source_id: str, source: str = "file") -> Bulk:
         atoms=standard,
         source=source,
     )
+
+
+def _refuse_variant(known: Bulk, bulk: Bulk) -> None:
+    """Do not drop a strained variant of a crystal silently: ids only tell polymorphs apart.
+
+    Raises
+    ------
+    StructureError
+        If the two have one id and differ in shape by more than :data:`SHAPE_TOLERANCE`.
+    """
+    if np.abs(_shape(known) - _shape(bulk)).max() > SHAPE_TOLERANCE:
+        message = (
+            f"{bulk.source_id} and {known.source_id} are variants of one crystal ({bulk.formula}), too alike "
+            "for Sabatier to tell apart; leave one out, or give each a campaign and a store of its own"
+        )
+        raise StructureError(message)
+
+
+def _shape(bulk: Bulk) -> NDArray[np.float64]:
+    """Axes in units of the cell's size, and angles in units of a right angle."""
+    cell = bulk.atoms.cell
+    shape: NDArray[np.float64] = np.r_[cell.lengths() / cell.volume ** (1 / 3), cell.angles() / 90.0]
+    return shape
 
 
 def _from_library(entries: Iterable[LibraryBulk]) -> list[SourcedCrystal]:

@@ -169,7 +169,7 @@ def _labelled(
 ) -> Iterable[tuple[str, int, Termination]]:
     """Give terminations labels that are unique within the facet, and ranks among equal planes."""
     h, k, l = facet.outward  # noqa: E741
-    plain = f"{formula}({h}{k}{l})"
+    plain = f"{formula}({h}{k}{l})" if min(h, k, l) >= 0 else f"{formula}({h} {k} {l})"
     same_top = Counter(t.top for t in terminations)
     tops: Counter[str] = Counter()
     ranks: Counter[tuple[Shell, ...]] = Counter()

@@ -74,6 +74,9 @@ def guarded(function: Callable[[], int | None]) -> None:
     except BrokenPipeError:  # such as `sabatier rank | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    except OSError as error:  # a full disk, say
+        stderr().print(f"[bold red]error:[/] {_escape(str(error))}", soft_wrap=True)
+        code = 1
     raise typer.Exit(code)
 
 

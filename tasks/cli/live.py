@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from tasks.cli.common import stderr
@@ -43,7 +43,8 @@ class _PlainLines:
         state = (progress.round, names, progress.n_done, progress.n_failed)
         if state != self._last:
             self._last = state
-            print(f"{self._name}: {line(progress)}", flush=True)
+            with suppress(OSError):  # whoever read the output may be gone; the campaign goes on
+                print(f"{self._name}: {line(progress)}", flush=True)
 
 
 def line(progress: Progress) -> str:

@@ -46,7 +46,7 @@ def _rank(
     with opened(name, home) as campaign:
         targets = campaign.settings.adsorbates
         wanted = list(targets) if adsorbate is None else [one_of(adsorbate, list(targets), "adsorbate")]
-        rows = {a: ranking(campaign, a, with_predictions=predicted)[:limit] for a in wanted}
+        rows = {a: ranking(campaign, a, with_predicted=predicted)[:limit] for a in wanted}
     if as_json:
         rankings = [
             {

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import shlex
 import signal
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tasks.cli.common import CampaignArgument, HomeOption, guarded, home_of, stderr
+from tasks.cli.common import EXIT_INTERRUPTED, CampaignArgument, HomeOption, guarded, home_of, stderr
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pipeline.campaign import Campaign
+
+
+INTERRUPTED = "interrupted"
 
 
 class _Drain:
@@ -28,10 +32,11 @@ class _Drain:
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
-        stderr().print(
-            "stopping: nothing new is started, calculations under way are finished. "
-            "Ctrl-C again leaves at once; they then go on by themselves and the next run takes them in."
-        )
+        with contextlib.suppress(OSError):  # whoever read the output may be gone
+            stderr().print(
+                "stopping: nothing new is started, calculations under way are finished. "
+                "Ctrl-C again leaves at once; they then go on by themselves and the next run takes them in."
+            )
 
 
 def command(
@@ -43,98 +48,107 @@ def command(
             "--luigid", help="Use a central Luigi scheduler instead of a built-in one.", metavar="HOST:PORT"
         ),
     ] = None,
+    lost_host: Annotated[
+        list[str] | None,
+        typer.Option("--lost-host", help="A machine that is gone for good with its jobs.", metavar="HOST"),
+    ] = None,
 ) -> None:
     """Start a campaign, or go on with it where it was."""
-    guarded(lambda: _run(campaign, home, luigid))
+    guarded(lambda: _run(campaign, home, luigid, frozenset(lost_host or ())))
 
 
-def _run(source: str, home: Path | None, luigid: str | None) -> int:
+def _run(source: str, home: Path | None, luigid: str | None, lost_hosts: frozenset[str]) -> int:
     from config.loader import load_campaign
+    from pipeline.batch import usable_cores
     from pipeline.campaign import open_campaign
     from pipeline.enumeration import select_bulks
     from pipeline.home import CampaignHome
-    from tasks.cli.summary import print_summary
+    from tasks.driver import scheduler_options
 
     settings = load_campaign(source)
-    path = home_of(settings, home).absolute()
-    if not CampaignHome(path).exists():
+    folder = CampaignHome(home_of(settings, home).absolute())
+    usable_cores(settings.execution)
+    scheduler = scheduler_options(luigid)
+    if not folder.exists():
         select_bulks(settings, Path())  # refuse an impossible campaign before anything is written
-    folder = CampaignHome(path)
     with folder.driver_lock():
         folder.adopt(settings)
-        with open_campaign(settings, path) as campaign:
-            _refuse_name_of_another_home(campaign)
-            campaign.store.save_campaign(
-                settings.name, settings.model_dump(mode="json"), settings.digest(), path
-            )
-            code = _drive(campaign, luigid)
-            if code == 0:
-                print_summary(campaign)
-            return code
+        with open_campaign(settings, folder.path, lost_hosts) as campaign:
+            _register(campaign)
+            return _drive(campaign, scheduler)
 
 
-def _refuse_name_of_another_home(campaign: Campaign) -> None:
-    """Keep two campaigns of one name in one server from mixing; an embedded store moves with its home."""
+def _register(campaign: Campaign) -> None:
+    """Enter the campaign into the store; keep two of one name in one server from mixing.
+
+    Raises
+    ------
+    ConfigError
+        If the server holds a campaign of this name in another home.
+    """
     from config.errors import ConfigError
 
+    settings, path = campaign.settings, campaign.home.path
     known = campaign.store.campaign(campaign.name)
-    home = Path(known.home) if known else campaign.home.path
-    if home != campaign.home.path and (home / "campaign.json").exists():
-        message = (
-            f"the database holds a campaign {campaign.name!r} in {home} already; "
-            "give this one another name, or resume that one with --home"
-        )
-        raise ConfigError(message)
+    # An embedded store is part of its home, and is copied and moved with it.
+    if known is not None and not (path / "mongo").exists():
+        other = Path(known.home)
+        if (other / "campaign.json").exists() and not other.samefile(path):
+            message = (
+                f"the database holds a campaign {campaign.name!r} in {other} already; "
+                "give this one another name, or resume that one with --home"
+            )
+            raise ConfigError(message)
+    campaign.store.save_campaign(settings.name, settings.model_dump(mode="json"), settings.digest(), path)
 
 
-def _drive(campaign: Campaign, luigid: str | None) -> int:
-    """Run the loop unless nothing is left to do; return the exit code."""
+def _drive(campaign: Campaign, scheduler: dict[str, object]) -> int:
+    """Run the loop unless nothing is left to do, and report; return the exit code."""
     from pipeline.enumeration import SITES
     from pipeline.versions import package_versions
+    from tasks.cli.summary import print_summary
 
-    if campaign.store.stage(campaign.name, SITES) is not None:
-        reason = campaign.reason_to_stop()
-        if reason is not None:
-            stderr().print(
-                f"campaign {campaign.name} is complete: {reason}; nothing was computed", soft_wrap=True
-            )
-            return 0
+    is_enumerated = campaign.store.stage(campaign.name, SITES) is not None
+    reason = campaign.reason_to_stop() if is_enumerated else None
+    if reason is not None:
+        said = f"campaign {campaign.name} is complete: {reason}; nothing was computed"
+        stderr().print(said, soft_wrap=True)
+        return print_summary(campaign)
     campaign.home.record_session("start", versions=package_versions(), config=campaign.settings.digest())
     outcome = "failed"
     try:
-        outcome = _loop(campaign, luigid)
-    except BaseException as error:
-        outcome = type(error).__name__
-        raise
+        outcome = _loop(campaign, scheduler)
     finally:
         campaign.home.record_session("end", outcome=outcome)
-    return 0
+    return EXIT_INTERRUPTED if outcome == INTERRUPTED else print_summary(campaign)
 
 
-def _loop(campaign: Campaign, luigid: str | None) -> str:
+def _loop(campaign: Campaign, scheduler: dict[str, object]) -> str:
     """Let Luigi run the loop; return how it ended."""
-    from pipeline.batch import BudgetSpent, Drained, Watch
-    from pipeline.selection import NothingLeft
+    from pipeline.batch import Watch
+    from pipeline.ends import BudgetSpent, Drained, NothingLeft
     from tasks.cli.live import progress_display
     from tasks.context import LoopContext
     from tasks.driver import drive
 
     drain = _Drain()
-    with _signals(drain), progress_display(campaign) as on_progress:
-        watch = Watch(on_progress=on_progress, is_draining=lambda: drain.requested)
+    with _signals(drain):
         try:
-            drive(LoopContext(campaign, watch), luigid)
+            with progress_display(campaign) as on_progress:
+                watch = Watch(on_progress=on_progress, is_draining=lambda: drain.requested)
+                drive(LoopContext(campaign, watch), scheduler)
         except (BudgetSpent, NothingLeft) as end:
             stderr().print(str(end), soft_wrap=True)
             return type(end).__name__
         except (Drained, KeyboardInterrupt) as end:
-            command_line = f"sabatier run {' '.join(sys.argv[2:])}"
-            stderr().print(f"{end or 'left'}; go on with: {command_line}", soft_wrap=True)
-            raise
+            command_line = shlex.join(["sabatier", "run", *sys.argv[2:]])
+            with contextlib.suppress(OSError):
+                stderr().print(f"{str(end) or 'left'}; go on with: {command_line}", soft_wrap=True)
+            return INTERRUPTED
     return "complete"
 
 
-@contextmanager
+@contextlib.contextmanager
 def _signals(drain: _Drain) -> Iterator[None]:
     before = {s: signal.signal(s, drain.handle) for s in (signal.SIGINT, signal.SIGTERM)}
     try:

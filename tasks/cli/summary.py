@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tasks.cli.common import stdout
+from tasks.cli.common import stderr, stdout
 from tasks.cli.tables import ranking_table
 
 if TYPE_CHECKING:
@@ -13,19 +13,26 @@ if TYPE_CHECKING:
 ROWS_SHOWN = 10
 
 
-def print_summary(campaign: Campaign) -> None:
-    """Print the ranking of every adsorbate and the files written."""
+def print_summary(campaign: Campaign) -> int:
+    """Print the ranking of every adsorbate and the files written; return the exit code.
+
+    A campaign without a single adsorption energy has failed.
+    """
     from pipeline.results import ranking, write_results
 
     console = stdout()
     for adsorbate, target in campaign.settings.adsorbates.items():
-        rows = ranking(campaign, adsorbate, with_predictions=False)
+        rows = ranking(campaign, adsorbate, with_predicted=False)
         console.print(ranking_table(adsorbate, target, rows[:ROWS_SHOWN]))
         if len(rows) > ROWS_SHOWN:
             console.print(f"  and {len(rows) - ROWS_SHOWN} more: sabatier rank {campaign.name}")
     console.print(_totals(campaign), soft_wrap=True)
     for path in write_results(campaign):
         console.print(f"  {path}", soft_wrap=True)
+    if campaign.observations():
+        return 0
+    stderr().print("[bold red]error:[/] no adsorption energy was obtained; see 'sabatier status'")
+    return 1
 
 
 def _totals(campaign: Campaign) -> str:

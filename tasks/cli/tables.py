@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 def ranking_table(adsorbate: str, target: AdsorbateSettings, rows: Sequence[RankedSurface]) -> Table:
-    """Ranking of surfaces for one adsorbate; hits are green."""
+    """Ranking of surfaces for one adsorbate; hits are green.
+
+    ``hit?`` is one that a site not yet computed is predicted to spoil, or a prediction.
+    """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
@@ -41,9 +44,15 @@ def ranking_table(adsorbate: str, target: AdsorbateSettings, rows: Sequence[Rank
             row.bulk_source,
             row.site.removeprefix(row.surface).strip(),
             f"{row.delta_e_ev:+.2f}" + (f" ± {row.std_ev:.2f}" if row.std_ev is not None else ""),
-            f"{row.deviation_ev:+.2f}" + (" hit" if row.is_hit else ""),
+            f"{row.deviation_ev:+.2f}" + _verdict(row),
             f"{row.n_sites_computed}/{row.n_sites}",
             *(["DFT" if row.basis == "dft" else "predicted"] if shows_basis else []),
             style=("green" if row.basis == "dft" else "cyan") if row.is_hit else None,
         )
     return table
+
+
+def _verdict(row: RankedSurface) -> str:
+    if not row.is_hit:
+        return ""
+    return " hit" if row.is_confirmed else " hit?"

@@ -22,6 +22,7 @@ from dft.validation import (
     SiteImage,
     binding_ratio,
     judge_adslab,
+    judge_slab,
     largest_displacement,
     longest_bond_ratio,
     resting_site,
@@ -281,3 +282,20 @@ def test_nearly_all_published_hydrogen_adslabs_are_bound_and_unreconstructed() -
     assert all(atoms.info["E_ads_eV"] > 0.6 for atoms in unbound)
     assert all(longest_bond_ratio(atoms, atoms, 1) == 0.0 for atoms in frames)
     assert max(atoms.info.get("max_surface_movement", 0.0) for atoms in frames) <= SLAB_DISPLACEMENT_A
+
+
+def test_hydrogen_that_sank_below_the_first_layer_is_absorbed() -> None:
+    sunk = adslab("H", FCC, 0.95 - 2.0)  # the octahedral hollow below fcc(111)
+    assert judge(H_FCC, sunk).code is FailureCode.ABSORBED
+
+
+def test_hydrogen_that_settles_into_its_hollow_is_not() -> None:
+    assert judge(adslab("H", FCC, 1.5), H_FCC).code is None
+
+
+def test_a_bare_slab_that_rearranged_is_reconstructed_and_one_that_relaxed_is_not() -> None:
+    relaxed, torn = cu111(), cu111()
+    relaxed.positions[-1, 2] += 0.2
+    torn.positions[-1, 2] += SLAB_DISPLACEMENT_A + 0.2
+    assert judge_slab(cu111(), relaxed).code is None
+    assert judge_slab(cu111(), torn).code is FailureCode.RECONSTRUCTED

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from config.errors import ExecutionError, StoreError
 from config.loader import load_campaign
 from dft.codes import FailureCode
 from dft.execution.local import LocalBackend
@@ -164,7 +165,10 @@ def test_a_vanished_job_directory_is_another_attempt(campaign: Campaign) -> None
 def test_a_worker_that_is_lost_every_time_fails_at_last(campaign: Campaign) -> None:
     gas = planned(campaign)
     limit = campaign.settings.execution.max_attempts
-    job_dir = campaign.home.job_dir(gas.id, limit)
+    for attempt in range(1, limit + 1):
+        job_dir = campaign.home.job_dir(gas.id, attempt)
+        job_dir.mkdir(parents=True)
+        (job_dir / "runs.jsonl").touch()
     campaign.store.transition(gas.id, State.PLANNED, State.SUBMITTING, attempt=limit, job_dir=str(job_dir))
     campaign.store.transition(gas.id, State.SUBMITTING, State.SUBMITTED)
     assert run(make_ledger(campaign), gas.id)
@@ -190,6 +194,75 @@ def test_nothing_starts_without_budget(campaign: Campaign) -> None:
     assert not run(make_ledger(campaign), gas.id, may_start=lambda: False)
     assert after(campaign, gas) == gas
     assert not campaign.home.jobs.joinpath(gas.id).exists()
+
+
+@pytest.mark.parametrize("spoil", ["energy", "atoms"])
+def test_a_result_without_energy_or_structure_is_refused(campaign: Campaign, spoil: str) -> None:
+    gas = planned(campaign)
+    assert run(make_ledger(campaign), gas.id)
+    file = campaign.home.job_dir(gas.id, 1) / "result.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {spoil: None}))
+    campaign.store.connection.database["calculations"].delete_many({})
+    planned(campaign)
+    assert run(make_ledger(campaign), gas.id)
+    failed = after(campaign, gas)
+    assert (failed.state, failed.code) == (State.FAILED, FailureCode.INVALID_RESULT)
+
+
+def test_a_submission_of_another_home_is_left_to_its_driver(campaign: Campaign, tmp_path: Path) -> None:
+    gas = planned(campaign)
+    other = CampaignHome(tmp_path / "other")
+    other.path.mkdir()
+    campaign.store.transition(
+        gas.id, State.PLANNED, State.SUBMITTING, attempt=1, job_dir=str(other.job_dir(gas.id, 1))
+    )
+    assert not run(make_ledger(campaign), gas.id, may_start=lambda: False)
+    assert after(campaign, gas).state is State.SUBMITTING
+
+
+def test_a_verdict_that_another_driver_left_out_is_given(campaign: Campaign) -> None:
+    gas = planned(campaign)
+    assert run(make_ledger(campaign), gas.id)
+    campaign.store.connection.database["calculations"].update_one(
+        {"_id": gas.id}, {"$set": {"state": "DONE"}}
+    )
+    assert run(make_ledger(campaign), gas.id)
+    assert after(campaign, gas).state is State.VALID
+
+
+def test_a_calculation_that_the_store_lacks_is_an_error(campaign: Campaign) -> None:
+    with pytest.raises(StoreError, match="calc-nowhere"):
+        run(make_ledger(campaign), "calc-nowhere")
+
+
+def test_more_attempts_reopen_what_was_lost_too_often(campaign: Campaign) -> None:
+    gas = planned(campaign)
+    campaign.store.transition(gas.id, State.PLANNED, State.FAILED, code=FailureCode.WORKER_LOST)
+    assert run(make_ledger(campaign), gas.id)
+    assert after(campaign, gas).state is State.VALID
+
+
+def test_an_attempt_of_a_living_worker_that_cannot_be_watched_is_not_repeated(campaign: Campaign) -> None:
+    gas = planned(campaign)
+    job_dir = submitting(campaign, gas)
+    write_job(job_dir, campaign.materialiser.job_spec(gas, 1))
+    (job_dir / "claim").write_text(json.dumps({"role": "worker", "pid": 1, "host": "elsewhere"}))
+    with pytest.raises(ExecutionError, match="on elsewhere"):
+        run(make_ledger(campaign), gas.id)
+    assert after(campaign, gas).state is State.SUBMITTING
+
+
+def test_a_job_on_a_machine_that_is_gone_for_good_can_be_given_up(campaign: Campaign) -> None:
+    gas = planned(campaign)
+    job_dir = submitting(campaign, gas)
+    write_job(job_dir, campaign.materialiser.job_spec(gas, 1))
+    campaign.store.transition(gas.id, State.SUBMITTING, State.SUBMITTED, job_id="77@0badb007.12345@oldhost")
+    ledger = make_ledger(campaign)
+    with pytest.raises(ExecutionError, match="--lost-host oldhost"):
+        run(ledger, gas.id)
+    ledger.backend = LocalBackend(lost_hosts={"oldhost"})
+    assert run(ledger, gas.id)
+    assert (after(campaign, gas).state, after(campaign, gas).attempt) == (State.VALID, 2)
 
 
 def test_a_moved_home_is_still_the_home(campaign: Campaign, tmp_path: Path) -> None:

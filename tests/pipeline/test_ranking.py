@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from config.campaign import AdsorbateSettings
 from pipeline.domain import Bulk, Observation, Site, Surface
 from pipeline.harvest import adsorption_energy
-from pipeline.ranking import rank
+from pipeline.ranking import RankedSurface, rank
 
 TARGET = AdsorbateSettings(target_ev=-0.27, window_ev=0.10)
 BULK = Bulk("bulk-1", "mp-30", "Cu", ("Cu",), Atoms())
@@ -50,8 +50,11 @@ def observe(surface: int, site: int, delta_e_ev: float) -> Observation:
 
 
 def ranked(
-    observations: list[Observation], predictions: dict[str, tuple[float, float]] | None = None
-) -> list:
+    observations: list[Observation],
+    predictions: dict[str, tuple[float, float]] | None = None,
+    *,
+    with_predicted: bool = False,
+) -> list[RankedSurface]:
     return rank(
         "H",
         TARGET,
@@ -59,7 +62,8 @@ def ranked(
         surfaces=SURFACES,
         sites=SITES,
         observations=observations,
-        predictions=predictions,
+        predictions=predictions or {},
+        with_predicted=with_predicted,
     )
 
 
@@ -82,11 +86,20 @@ def test_the_nearest_to_the_target_comes_first(energies: list[float]) -> None:
 
 def test_predicted_surfaces_come_after_computed_ones_and_say_so() -> None:
     predictions = {site.id: (-0.27, 0.2) for site in SITES}
-    rows = ranked([observe(3, 0, 2.0)], predictions)
+    rows = ranked([observe(3, 0, 2.0)], predictions, with_predicted=True)
     assert [r.basis for r in rows] == ["dft", *["predicted"] * 4]
     assert rows[0].std_ev is None
     assert rows[1].std_ev == 0.2
-    assert [r.basis for r in ranked([observe(3, 0, 2.0)])] == ["dft"]
+    assert [r.basis for r in ranked([observe(3, 0, 2.0)], predictions)] == ["dft"]
+
+
+@pytest.mark.parametrize(("other", "is_confirmed"), [(-0.9, False), (-0.2, True)])
+def test_a_hit_is_confirmed_only_if_no_other_site_is_predicted_lower(
+    other: float, is_confirmed: bool
+) -> None:
+    (row,) = ranked([observe(0, 0, -0.30)], {"site-0-1": (other, 0.03)})
+    assert row.is_hit
+    assert row.is_confirmed == is_confirmed
 
 
 def test_sites_that_two_relaxations_reached_count_once() -> None:

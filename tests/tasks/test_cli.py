@@ -179,16 +179,50 @@ def test_an_impossible_campaign_is_refused_before_anything_is_written(
     assert not (folder / "runs").exists()
 
 
-def test_an_element_without_a_setup_is_refused(folder: Path) -> None:
-    """GPAW ships no RPBE setup for the lanthanides; La is in the built-in library."""
+def test_more_ranks_than_cores_are_refused_before_anything_is_written(folder: Path) -> None:
+    (folder / "tiny.yaml").write_text(TINY.replace("cores: 2", "cores_per_calculation: 512"))
+    done = sabatier("run", "tiny.yaml", cwd=folder)
+    assert done.returncode == 2
+    assert "execution.cores_per_calculation is 512" in done.stderr
+    assert not (folder / "runs").exists()
+
+
+def test_a_campaign_that_converges_nothing_fails_without_eating_its_budget(folder: Path) -> None:
+    """Two relaxation steps are too few for any molecule; what depends on it is not chosen again."""
+    broken = TINY.replace("recipe: emt", "recipe: {base: emt, fmax_ev_per_a: 1.0e-6, max_steps: 2}")
+    (folder / "tiny.yaml").write_text(broken)
+    done = sabatier("run", "tiny.yaml", cwd=folder)
+    assert done.returncode == 1
+    assert "no adsorption energy was obtained" in done.stderr
+    status = json.loads(sabatier("status", "--json", cwd=folder).stdout)
+    assert len(status["rounds"]) == 1
+    assert {p["code"] for p in status["problems"]} == {"RELAXATION_NOT_CONVERGED", "DEPENDENCY_FAILED"}
+
+
+def test_a_spent_cpu_budget_is_an_end_that_can_be_extended(folder: Path) -> None:
+    (folder / "tiny.yaml").write_text(TINY.replace("cpu_hours: 10", "cpu_hours: 1.0e-7"))
+    done = sabatier("run", "tiny.yaml", cwd=folder)
+    assert "CPU-hours is spent" in done.stderr
+    (folder / "tiny.yaml").write_text(TINY)
+    assert sabatier("run", "tiny.yaml", cwd=folder).returncode == 0
+    assert json.loads(sabatier("status", "--json", cwd=folder).stdout)["complete"]
+
+
+def test_an_element_without_a_setup_is_refused_before_anything_is_written(folder: Path) -> None:
+    """GPAW ships no RPBE setups of the lanthanides."""
+    from ase.build import bulk
+    from ase.io import write
+
+    write(folder / "La.cif", bulk("La", "fcc", a=5.3))
     (folder / "tiny.yaml").write_text(
         TINY.replace("recipe: emt", "recipe: demo").replace(
-            "ids: [mp-30, mp-2, mp-1018029]", "elements: [La, Cu]"
+            "ids: [mp-30, mp-2, mp-1018029]", "files: [La.cif]"
         )
     )
     done = sabatier("run", "tiny.yaml", cwd=folder)
-    assert done.returncode == 2
-    assert "La" in done.stderr
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "element La" in done.stderr
+    assert "La.cif" in done.stderr
     assert not (folder / "runs").exists()
 
 

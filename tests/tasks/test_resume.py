@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.tasks.campaigns import results, sabatier, start, starts
+from tests.tasks.campaigns import command, environment, results, sabatier, start, starts
 
 
 def wait_for(condition: Callable[[], bool], what: str, timeout: float = 60.0) -> None:
@@ -151,6 +151,26 @@ def test_status_can_be_asked_while_a_driver_is_at_work(folder: Path) -> None:
         assert driver.wait(timeout=240) == 0
 
 
+def test_damaged_predictions_are_made_again(folder: Path) -> None:
+    home = folder / "runs" / "tiny"
+    driver = start("run", "tiny.yaml", cwd=folder)
+    wait_for(lambda: len(results(home)) >= 2, "two results")
+    driver.kill()
+    driver.wait()
+    (damaged,) = home.glob("predictions/round-000-H.npz")
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    done = sabatier("run", "tiny.yaml", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert_complete(folder)
+
+
+def test_a_reader_that_leaves_does_not_stop_the_driver(folder: Path) -> None:
+    command_line = " ".join(command("run", "tiny.yaml")) + " | head -n 1"
+    subprocess.run(["bash", "-c", command_line], cwd=folder, env=environment(), check=True, timeout=240)
+    wait_for(lambda: not (processes_of(folder / "runs" / "tiny", "mongod")), "the driver's end", timeout=240)
+    assert_complete(folder)
+
+
 def test_luigid_can_schedule_the_campaign(folder: Path) -> None:
     import socket
 
@@ -170,6 +190,10 @@ def test_luigid_can_schedule_the_campaign(folder: Path) -> None:
                 return client.connect_ex(("127.0.0.1", port)) == 0
 
         wait_for(answers, "luigid")
+        driver = start("run", "tiny.yaml", "--luigid", f"127.0.0.1:{port}", cwd=folder)
+        wait_for(lambda: len(results(folder / "runs" / "tiny")) >= 1, "a first result")
+        driver.kill()  # the scheduler goes on counting its tasks as running for a while
+        driver.wait()
         done = sabatier("run", "tiny.yaml", "--luigid", f"127.0.0.1:{port}", cwd=folder)
         assert done.returncode == 0, done.stderr
         assert_complete(folder)

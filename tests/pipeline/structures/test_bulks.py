@@ -215,3 +215,19 @@ def test_slightly_broken_symmetry_is_mended():
     noisy = bulk("Cu", "fcc", a=3.6, cubic=True).repeat(2)
     noisy.positions += np.random.default_rng(0).normal(scale=1e-3, size=noisy.positions.shape)
     assert len(make_bulk(noisy, "x").atoms) == 4
+
+
+class TestVariants:
+    def test_a_strained_variant_is_not_dropped_silently(self, tmp_path):
+        for name, ratio in (("a", 1.335), ("b", 1.365)):
+            length = (50.0 / ratio) ** (1 / 3)
+            cell = np.array([length, length, length * ratio])
+            write(tmp_path / f"{name}.cif", Atoms("AlCu", [(0, 0, 0), cell / 2], cell=cell, pbc=True))
+        with pytest.raises(StructureError, match=r"b\.cif.*a\.cif.*variants of one crystal"):
+            load(tmp_path, files=("a.cif", "b.cif"), **PURE_ONLY)
+
+    def test_the_same_crystal_from_two_files_is_one_bulk(self, tmp_path):
+        copper = bulk("Cu", cubic=True)
+        write(tmp_path / "a.cif", copper)
+        write(tmp_path / "b.cif", copper.repeat((2, 1, 1)))
+        assert len(load(tmp_path, files=("a.cif", "b.cif"), **PURE_ONLY)) == 1

@@ -1,0 +1,23 @@
+"""How a driver comes to an end before the last round without anything being wrong."""
+
+from __future__ import annotations
+
+from config.errors import SabatierError
+
+
+class Drained(SabatierError):  # noqa: N818 - an end, not an error
+    """The driver was asked to stop, and nothing of its own is under way any more."""
+
+    exit_code = 130
+
+
+class BudgetSpent(SabatierError):  # noqa: N818
+    """The campaign's CPU-hours are spent; what was planned stays planned."""
+
+    exit_code = 0
+
+
+class NothingLeft(SabatierError):  # noqa: N818
+    """There is nothing to choose any more: the campaign is complete before its last round."""
+
+    exit_code = 0
