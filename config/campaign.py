@@ -20,6 +20,13 @@ HIT_WINDOW_EV = 0.10
 DEFAULT_TARGETS_EV = {"CO": -0.67, "H": -0.27}
 """Optimal ΔE: CO2 reduction (ΔG = ΔE + 0.50) and H2 evolution (ΔG = ΔE + 0.24), Tran and Ulissi 2018."""
 
+MAX_COUNT = 1_000_000
+"""Largest number of anything that is counted: above it lies a slip of the keyboard."""
+MAX_MILLER_INDEX = 10
+"""Largest Miller index that may be asked for by name; its slabs have very large cells already."""
+MAX_DATABASE_BYTES = 63
+"""Longest name of a MongoDB database."""
+
 MillerIndex = tuple[int, int, int]
 
 
@@ -46,10 +53,24 @@ class BulkSelection(StrictModel):
     def _known_elements(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         from ase.data import chemical_symbols
 
-        for symbol in value:
-            if symbol not in chemical_symbols[1:]:
-                message = f"{symbol!r} is not a chemical element"
-                raise ValueError(message)
+        known = set(chemical_symbols[1:])
+        wrong = [symbol for symbol in value if symbol not in known]
+        if wrong:
+            named = [
+                repr(s) + (f" (did you mean {s.capitalize()!r}?)" if s.capitalize() in known else "")
+                for s in wrong
+            ]
+            predicate = "is not a chemical element" if len(wrong) == 1 else "are not chemical elements"
+            message = f"{', '.join(named)} {predicate}"
+            raise ValueError(message)
+        return value
+
+    @field_validator("files")
+    @classmethod
+    def _named_files(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(name.strip() for name in value):
+            message = "holds an empty name; give the path of a structure file or a folder of them"
+            raise ValueError(message)
         return value
 
     @model_validator(mode="after")
@@ -80,10 +101,14 @@ class SurfaceSettings(StrictModel):
 
     @field_validator("miller_indices")
     @classmethod
-    def _not_zero(cls, value: tuple[MillerIndex, ...]) -> tuple[MillerIndex, ...]:
+    def _are_facets(cls, value: tuple[MillerIndex, ...]) -> tuple[MillerIndex, ...]:
         if (0, 0, 0) in value:
             message = "[0, 0, 0] is no facet"
             raise ValueError(message)
+        for miller in value:
+            if max(map(abs, miller)) > MAX_MILLER_INDEX:
+                message = f"{list(miller)} is too steep; allowed: -{MAX_MILLER_INDEX} to {MAX_MILLER_INDEX}"
+                raise ValueError(message)
         return value
 
 
@@ -101,9 +126,9 @@ class AdsorbateSettings(StrictModel):
 class Budget(StrictModel):
     """What the campaign may spend; it ends when any of these is used up."""
 
-    calculations: int = Field(default=100, ge=1)
+    calculations: int = Field(default=100, ge=1, le=MAX_COUNT)
     """Adsorption energies to compute (bulks, slabs and gases that they need come on top)."""
-    rounds: int = Field(default=10, ge=0)
+    rounds: int = Field(default=10, ge=0, le=MAX_COUNT)
     """Rounds chosen by the surrogate, after the seed round."""
     cpu_hours: float = Field(default=1000.0, gt=0.0)
     """CPU-hours of all calculations together."""
@@ -133,9 +158,9 @@ class LocalExecution(StrictModel):
 
     backend: Literal["local"] = "local"
     """Where calculations run."""
-    cores: int | None = Field(default=None, ge=1)
+    cores: int | None = Field(default=None, ge=1, le=MAX_COUNT)
     """Cores to use at once; all of the machine's when left out."""
-    cores_per_calculation: int = Field(default=1, ge=1)
+    cores_per_calculation: int = Field(default=1, ge=1, le=MAX_COUNT)
     """MPI ranks of one calculation; several serial calculations beat one parallel one."""
     timeout_minutes: float = Field(default=1440.0, gt=0.0)
     """A calculation that takes longer is stopped as TIMEOUT."""
@@ -160,6 +185,21 @@ class StoreSettings(StrictModel):
             raise ValueError(message)
         return value
 
+    @field_validator("database")
+    @classmethod
+    def _database_name(cls, value: str) -> str:
+        """Follow MongoDB's rules for names, those of Windows servers too, and spare its own databases."""
+        if not value or len(value.encode()) > MAX_DATABASE_BYTES:
+            message = f"must have 1 to {MAX_DATABASE_BYTES} bytes"
+            raise ValueError(message)
+        if set(value) & set('/\\. "$*<>:|?\0'):
+            message = 'must hold no space and none of / \\ . " $ * < > : | ?'
+            raise ValueError(message)
+        if value.lower() in {"admin", "local", "config"}:
+            message = "is a database of MongoDB's own; choose another name"
+            raise ValueError(message)
+        return value
+
 
 class CampaignSettings(StrictModel):
     """A whole campaign file."""
@@ -176,9 +216,9 @@ class CampaignSettings(StrictModel):
     """DFT settings: a recipe's name, or `base` (a name) with overrides."""
     budget: Budget = Budget()
     """What the campaign may spend."""
-    seed_size: int = Field(default=10, ge=1)
+    seed_size: int = Field(default=10, ge=1, le=MAX_COUNT)
     """Adsorption energies in the seed round, before the surrogate chooses."""
-    batch_size: int = Field(default=10, ge=1)
+    batch_size: int = Field(default=10, ge=1, le=MAX_COUNT)
     """Adsorption energies that the surrogate chooses each round."""
     surrogate: SurrogateSettings = SurrogateSettings()
     """The model that predicts ΔE."""

@@ -109,13 +109,13 @@ def _limit_words(metadata: Sequence[Any]) -> str:
     inclusive = 0
     for limit in metadata:
         if isinstance(limit, Ge):
-            low, inclusive = f"{limit.ge:g}", inclusive + 1
+            low, inclusive = f"{_number(limit.ge)}", inclusive + 1
         elif isinstance(limit, Gt):
-            low = f"above {limit.gt:g}"
+            low = f"above {_number(limit.gt)}"
         elif isinstance(limit, Le):
-            high, inclusive = f"{limit.le:g}", inclusive + 1
+            high, inclusive = f"{_number(limit.le)}", inclusive + 1
         elif isinstance(limit, Lt):
-            high = f"below {limit.lt:g}"
+            high = f"below {_number(limit.lt)}"
         elif isinstance(limit, MinLen):
             low = f"at least {limit.min_length} of them"
         elif isinstance(limit, MaxLen):
@@ -125,3 +125,7 @@ def _limit_words(metadata: Sequence[Any]) -> str:
     if inclusive:
         return f"at least {low}" if low else f"at most {high}"
     return low or high
+
+
+def _number(bound: Any) -> str:
+    return str(bound) if isinstance(bound, int) else f"{bound:g}"

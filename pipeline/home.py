@@ -68,8 +68,18 @@ class CampaignHome:
         return self.path / "sessions.jsonl"
 
     def exists(self) -> bool:
-        """Tell whether a campaign was ever started here."""
-        return self.settings_file.is_file()
+        """Tell whether a campaign was ever started here.
+
+        Raises
+        ------
+        ConfigError
+            If the system cannot look there: the name is too long, or access is denied.
+        """
+        try:
+            return self.settings_file.is_file()
+        except OSError as error:
+            message = f"cannot use the campaign's home {self.path}: {error.strerror or error}"
+            raise ConfigError(message) from error
 
     def job_dir(self, calculation_id: str, attempt: int) -> Path:
         """Directory of one attempt at a calculation."""
@@ -110,8 +120,8 @@ class CampaignHome:
             raise ConfigError(message)
         try:
             return CampaignSettings.model_validate_json(self.settings_file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            message = f"{self.settings_file} cannot be read: {error}"
+        except (ValueError, OSError) as error:
+            message = f"{self.settings_file} cannot be read: remove this file and run the campaign file again"
             raise ConfigError(message) from error
 
     def adopt(self, settings: CampaignSettings) -> None:

@@ -19,8 +19,9 @@ import time
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import unquote
 
-from config.errors import StoreError
+from config.errors import ConfigError, StoreError
 from pipeline.store.server import EmbeddedServer
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ TRANSIENT_CODES = frozenset({43, 89, 91, 189, 9001, 10107, 11600, 11602, 13435, 
 NotWritablePrimary, InterruptedAtShutdown, InterruptedDueToReplStateChange, NotPrimaryNoSecondaryOk,
 NotPrimaryOrSecondary."""
 DUPLICATE_KEY = 11000
+MAX_PLAIN_SECRET = 3
+"""Passwords up to this length are not searched for in the text of errors, characters."""
 
 _R = TypeVar("_R")
 Raw = dict[str, Any]
@@ -191,8 +194,13 @@ class Connection:
         """Text of an error, cut to what a person reads, without the credentials of the address."""
         text = re.split(r" \(configured timeouts|, Timeout:|, full error:", str(error), maxsplit=1)[0]
         found = re.match(r"[^:]+://(.*)@", self._uri or "")
-        for secret in [found[1], *found[1].split(":", maxsplit=1)] if found else []:
-            if secret:
+        if found is None:
+            return text
+        user, _, password = found[1].partition(":")
+        text = text.replace(f"{found[1]}@", "***@")
+        # Shorter than that it is no secret, and part of many a word.
+        for secret in {password, unquote(password), f"{user}:{password}"}:
+            if len(secret) > MAX_PLAIN_SECRET:
                 text = text.replace(secret, "***")
         return text
 
@@ -224,10 +232,15 @@ def connect(settings: StoreSettings, home: Path) -> Connection:
 
     Raises
     ------
+    ConfigError
+        If the environment variable holds no address of a MongoDB.
     StoreError
         If the server cannot be started or reached; the message holds no credentials.
     """
     uri = os.environ.get(URI_VARIABLE) or settings.uri
+    if uri is not None and not uri.startswith(("mongodb://", "mongodb+srv://")):
+        message = f"the environment variable {URI_VARIABLE} must start with mongodb:// or mongodb+srv://"
+        raise ConfigError(message)
     if uri is None:
         return Connection(settings.database, embedded=EmbeddedServer(Path(home)))
     connection = Connection(settings.database, uri=uri)

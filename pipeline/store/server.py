@@ -117,9 +117,34 @@ class EmbeddedServer:
         socket = self._running_socket() or self._await_daemon()
         if socket is None:
             socket = self._socket_path()
-            start_daemon(self._data, self._log, socket)
-            (self._folder / "socket").write_text(str(socket), encoding="utf-8")
+            try:
+                self._launch(socket)
+            except BaseException:
+                # Nobody could reach what is left of a start that failed or was interrupted.
+                pid = daemon_pid(self._data)
+                if pid is not None:
+                    stop_daemon(pid, STOP_TIMEOUT_SECONDS)
+                raise
         return _address(socket)
+
+    def _launch(self, socket: Path) -> None:
+        """Start a server and see it answer.
+
+        Raises
+        ------
+        StoreError
+            If it does not start, or starts without answering.
+        """
+        start_daemon(self._data, self._log, socket)
+        (self._folder / "socket").write_text(str(socket), encoding="utf-8")
+        deadline = time.monotonic() + START_TIMEOUT_SECONDS
+        while self._running_socket() is None:
+            if not socket.exists() or time.monotonic() > deadline:
+                message = (
+                    f"the MongoDB of {self.home} started but does not answer on {socket}; log {self._log}"
+                )
+                raise StoreError(message)
+            time.sleep(0.05)
 
     def _running_socket(self) -> Path | None:
         """Socket of a server that answers for this home, or None."""
@@ -190,8 +215,8 @@ def _lock(path: Path, operation: int) -> int:
 
 
 def _fits(socket: Path) -> bool:
-    # mongod takes a comma for a separator of addresses.
-    return len(os.fsencode(socket)) <= MAX_SOCKET_BYTES and "," not in str(socket)
+    # mongod takes a comma for a separator of addresses, brackets and colons for parts of one.
+    return len(os.fsencode(socket)) <= MAX_SOCKET_BYTES and not set(str(socket)) & set(",[]:")
 
 
 def _private_folder(folder: Path) -> Path:

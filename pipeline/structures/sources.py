@@ -14,10 +14,18 @@ from config.errors import ConfigError, MissingExtraError, StructureError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    import numpy.typing as npt
     from ase import Atoms
+
+    Array = npt.NDArray[np.int_]
 
 SUFFIXES = frozenset({".cif", ".vasp", ".poscar", ".contcar", ".xyz", ".extxyz", ".db"})
 """Files of a folder that are read; POSCAR* and CONTCAR* are read whatever their suffix."""
+FORMATS = "CIF, POSCAR, extxyz, ASE db"
+"""Formats as error messages list them."""
+BOND = 1.5
+"""Atoms closer than this times the sum of their covalent radii are connected. Metals, whose neighbours
+lie up to 1.2 apart, stay whole; layers held by dispersion forces, beyond 1.8, come apart."""
 OVERLAP = 0.5
 """Atoms closer than this times the sum of their covalent radii overlap. Compressed intermetallics stay
 above 0.7."""
@@ -71,13 +79,18 @@ def _is_structure_file(path: Path) -> bool:
 def _read(path: Path) -> Iterator[SourcedCrystal]:
     """Read every structure of a file."""
     from ase.io import read
+    from ase.io.formats import UnknownFileTypeError, filetype, ioformats
 
     try:
-        frames = read(path, index=":")
+        file_format = filetype(str(path))
+    except (UnknownFileTypeError, OSError) as error:
+        raise StructureError(_unreadable(path, "")) from error
+    if file_format not in ioformats:  # ASE falls back on the suffix, whatever it is
+        raise StructureError(_unreadable(path, ""))
+    try:
+        frames = read(path, index=":", format=file_format)
     except Exception as error:  # every reader of ASE raises what it likes
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        message = f"{path}: cannot be read as a structure ({reason})"
-        raise StructureError(message) from error
+        raise StructureError(_unreadable(path, file_format)) from error
     if not frames:
         message = f"{path}: holds no structure"
         raise StructureError(message)
@@ -85,6 +98,11 @@ def _read(path: Path) -> Iterator[SourcedCrystal]:
         name = path.name if len(frames) == 1 else f"{path.name}#{number}"
         check_crystal(atoms, f"{path}#{number}" if len(frames) > 1 else str(path))
         yield SourcedCrystal("file", name, atoms)
+
+
+def _unreadable(path: Path, file_format: str) -> str:
+    tried = f"cannot be read as {file_format}" if file_format else "is no structure file of a known format"
+    return f"{path}: {tried}; allowed: {FORMATS}"
 
 
 def check_crystal(atoms: Atoms, name: str) -> None:
@@ -96,7 +114,10 @@ def check_crystal(atoms: Atoms, name: str) -> None:
         Naming ``name`` and what is wrong.
     """
     reason = (
-        _cell_problem(atoms) or _occupancy_problem(atoms.info.get("occupancy")) or _overlap_problem(atoms)
+        _cell_problem(atoms)
+        or _occupancy_problem(atoms.info.get("occupancy"))
+        or _overlap_problem(atoms)
+        or _connection_problem(atoms)
     )
     if reason:
         message = f"{name}: {reason}"
@@ -112,29 +133,87 @@ def _cell_problem(atoms: Atoms) -> str | None:
         return "holds numbers that are not finite"
     if atoms.cell.rank < 3 or atoms.cell.volume < 1.0:
         return "has no three-dimensional unit cell"
-    if atoms.pbc.any() and not atoms.pbc.all():
-        return "is not periodic in all three directions; give the bulk crystal, not a slab"
+    if not atoms.pbc.all():
+        stated = " ".join("T" if periodic else "F" for periodic in atoms.pbc)
+        return (
+            f"is not periodic in all three directions (pbc {stated}); "
+            "give the bulk crystal, no slab and no molecule"
+        )
     return None
 
 
-def _occupancy_problem(occupancy: dict[str, dict[str, float]] | None) -> str | None:
-    """Partly occupied sites, as ASE notes them for CIF files."""
+def _occupancy_problem(occupancy: dict[str, dict[str, float | str]] | None) -> str | None:
+    """Partly occupied sites, as ASE notes them for CIF files; ``.`` and ``?`` are CIF for not stated."""
     for species in (occupancy or {}).values():
-        if len(species) > 1 or min(species.values()) < 0.999:
-            shared = ", ".join(f"{symbol} {share:g}" for symbol, share in species.items())
+        shares = {s: share if isinstance(share, int | float) else 1.0 for s, share in species.items()}
+        if len(shares) > 1 or min(shares.values()) < 0.999:
+            shared = ", ".join(f"{symbol} {share:g}" for symbol, share in shares.items())
             return f"a site is partly occupied ({shared}); give an ordered structure"
     return None
+
+
+def _connection_problem(atoms: Atoms) -> str | None:
+    """A molecule in a box, a slab, or layers: no connected part of it goes on in three directions."""
+    import vesin
+    from ase.data import covalent_radii
+
+    radii = covalent_radii[atoms.numbers]
+    first, second, distances, shifts = vesin.ase_neighbor_list("ijdS", atoms, 2 * BOND * float(radii.max()))
+    bonded = distances < BOND * (radii[first] + radii[second])
+    directions = _extent(len(atoms), first[bonded], second[bonded], shifts[bonded])
+    if directions == 3:
+        return None
+    return (
+        f"its atoms connect in {directions} of three directions; "
+        "give the bulk crystal, no molecule, no slab and no loose layers"
+    )
+
+
+def _extent(n_atoms: int, first: Array, second: Array, shifts: Array) -> int:
+    """Count the independent directions in which the farthest-reaching connected part is periodic.
+
+    Every atom of a part gets the cell in which a walk along the bonds finds it first; a bond that leads
+    to the same atom in another cell gives a lattice vector of the part.
+
+    Parameters
+    ----------
+    n_atoms
+        Atoms in the cell.
+    first, second
+        Bonded atoms, shape (n_bonds,); every bond is listed in both directions.
+    shifts
+        Cell of the second atom relative to the first one's, shape (n_bonds, 3).
+    """
+    bonds: list[list[tuple[int, Array]]] = [[] for _ in range(n_atoms)]
+    for i, j, shift in zip(first, second, shifts, strict=True):
+        bonds[int(i)].append((int(j), shift))
+    cells: dict[int, Array] = {}
+    extent = 0
+    for start in range(n_atoms):
+        if start in cells:
+            continue
+        cells[start] = np.zeros(3, dtype=int)
+        reached, vectors = [start], {(0, 0, 0)}
+        for i in reached:
+            for j, shift in bonds[i]:
+                cell = cells[i] + shift
+                if j not in cells:
+                    cells[j] = cell
+                    reached.append(j)
+                else:
+                    x, y, z = (cell - cells[j]).tolist()
+                    vectors.add((x, y, z))
+        extent = max(extent, int(np.linalg.matrix_rank(np.array(sorted(vectors)))))
+    return extent
 
 
 def _overlap_problem(atoms: Atoms) -> str | None:
     import vesin
     from ase.data import covalent_radii
 
-    periodic = atoms.copy()
-    periodic.pbc = True
     radii = covalent_radii[atoms.numbers]
     cutoff = 2 * OVERLAP * float(radii.max())
-    first, second, distances = vesin.ase_neighbor_list("ijd", periodic, cutoff)
+    first, second, distances = vesin.ase_neighbor_list("ijd", atoms, cutoff)
     excess = distances - OVERLAP * (radii[first] + radii[second])
     if not len(excess) or excess.min() >= 0:
         return None

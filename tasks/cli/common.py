@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 RUNS = Path("runs")
 EXIT_INTERRUPTED = 130
+PIPED_WIDTH = 120
+"""Columns of a table that does not go to a terminal."""
 
 CampaignArgument = Annotated[
     str, typer.Argument(help="Campaign file, or the name of a preset.", metavar="CAMPAIGN")
@@ -39,18 +43,31 @@ HomeOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
 
-def stdout() -> Console:
-    """Console for what a command is asked to print."""
+@cache
+def _console_class() -> type[Console]:
+    """Rich's console as the commands use it; made when first needed, as rich is slow to import."""
     from rich.console import Console
 
-    return Console(highlight=False)
+    class PipeConsole(Console):
+        """Leaves it to :func:`guarded` what a reader that went away means; rich's exits with 1."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    return PipeConsole
+
+
+def stdout() -> Console:
+    """Console for what a command is asked to print; wide where no terminal sets the width."""
+    console = _console_class()(highlight=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = PIPED_WIDTH
+    return console
 
 
 def stderr() -> Console:
     """Console for everything else."""
-    from rich.console import Console
-
-    return Console(stderr=True, highlight=False)
+    return _console_class()(stderr=True, highlight=False)
 
 
 def print_json(document: Any) -> None:
@@ -62,22 +79,28 @@ def guarded(function: Callable[[], int | None]) -> None:
     """Run a command; expected errors become one line on stderr and their exit code."""
     try:
         code = function() or 0
+        sys.stdout.flush()  # here, where a reader that went away is no error
     except SabatierError as error:
-        if error.exit_code:
-            stderr().print(f"[bold red]error:[/] {_escape(str(error))}", soft_wrap=True)
-        else:
-            stderr().print(_escape(str(error)), soft_wrap=True)
+        _say(f"[bold red]error:[/] {_escape(str(error))}" if error.exit_code else _escape(str(error)))
         code = error.exit_code
     except KeyboardInterrupt:
-        stderr().print("interrupted")
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        _say("interrupted")
         code = EXIT_INTERRUPTED
     except BrokenPipeError:  # such as `sabatier rank | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except OSError as error:  # a full disk, say
-        stderr().print(f"[bold red]error:[/] {_escape(str(error))}", soft_wrap=True)
+        _say(f"[bold red]error:[/] {_escape(str(error))}")
         code = 1
+    if code == EXIT_INTERRUPTED:  # one more Ctrl-C must not end in a traceback of the interpreter's exit
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     raise typer.Exit(code)
+
+
+def _say(markup: str) -> None:
+    with suppress(OSError):  # nobody may be left to read it
+        stderr().print(markup, soft_wrap=True)
 
 
 def home_of(settings: CampaignSettings, home: Path | None) -> Path:
@@ -151,7 +174,7 @@ def one_of(value: str, allowed: list[str], what: str) -> str:
         return value
     from rapidfuzz import process
 
-    nearest = process.extractOne(value, allowed, score_cutoff=50)
+    nearest = process.extractOne(value, allowed, processor=str.casefold, score_cutoff=50)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
     message = f"unknown {what} {value!r}; allowed: {', '.join(allowed)}{hint}"
     raise ConfigError(message)

@@ -32,6 +32,9 @@ def _export(name: str | None, home: Path | None, file_format: str, output: Path 
     from pipeline.export import FORMATS, export
 
     one_of(file_format, list(FORMATS), "format")
+    if output is not None and output.is_dir():
+        message = f"cannot write {output}: it is a folder; give the name of a file"
+        raise ConfigError(message)
     with opened(name, home) as campaign:
         path = output or campaign.home.results / f"export.{file_format}"
         try:

@@ -22,7 +22,7 @@ MAX_RUNNING_SHOWN = 12
 def progress_display(campaign: Campaign) -> Iterator[Callable[[Progress], None]]:
     """Show progress for as long as the context lasts; yields the function to call with it."""
     console = stderr()
-    if not console.is_terminal:
+    if not console.is_terminal or console.is_dumb_terminal:
         yield _PlainLines(campaign.name).show
         return
     from rich.live import Live

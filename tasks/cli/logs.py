@@ -47,12 +47,15 @@ def _logs(identifier: str, name: str | None, home: Path | None, lines: int, atte
     logs = [
         *sorted(job_dir.glob("*.txt")),
         *sorted(job_dir.glob("*.log")),
+        *sorted(job_dir.glob("submitit/*.out")),
         *sorted(job_dir.glob("submitit/*.err")),
     ]
+    is_empty = True
     for log in logs:
         tail = log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
         if tail:
+            is_empty = False
             stdout().print(f"==> {log} <==", markup=False, soft_wrap=True)
             stdout().print("\n".join(tail), markup=False, soft_wrap=True)
-    if not logs:
+    if is_empty:
         stdout().print(f"{job_dir} holds no log yet", soft_wrap=True)

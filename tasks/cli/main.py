@@ -5,6 +5,8 @@ Exit codes: 0 done, 1 failed, 2 bad usage or configuration, 130 interrupted.
 
 from __future__ import annotations
 
+import io
+import sys
 from typing import Annotated
 
 import typer
@@ -45,6 +47,9 @@ for _module in (init, doctor, plan, run, status, rank, show, logs, export):
 
 def main() -> None:
     """Entry point of the ``sabatier`` command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # ΔE, ± and Å on a terminal that knows ASCII only
+            stream.reconfigure(errors="replace")
     app()
 
 

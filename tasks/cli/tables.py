@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pipeline.ranking import reaction_name
+from tasks.cli.common import stdout
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,10 +16,21 @@ if TYPE_CHECKING:
     from pipeline.ranking import RankedSurface
 
 
-def ranking_table(adsorbate: str, target: AdsorbateSettings, rows: Sequence[RankedSurface]) -> Table:
+NARROW = 75
+"""Below this many columns a ranking leaves out what ``sabatier show`` tells as well."""
+
+
+def ranking_table(
+    adsorbate: str, target: AdsorbateSettings, rows: Sequence[RankedSurface], width: int | None = None
+) -> Table:
     """Ranking of surfaces for one adsorbate; hits are green.
 
     ``hit?`` is one that a site not yet computed is predicted to spoil, or a prediction.
+
+    Parameters
+    ----------
+    width
+        Columns to fit into, those of stdout when left out.
     """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -27,12 +39,14 @@ def ranking_table(adsorbate: str, target: AdsorbateSettings, rows: Sequence[Rank
         f"{reaction_name(adsorbate, target)}: ΔE({adsorbate}), "
         f"target {target.target_ev:+.2f} ± {target.window_ev:.2f} eV"
     )
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    is_wide = (width or stdout().width) >= NARROW
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0, show_edge=False)
     table.add_column("#", justify="right", no_wrap=True)
-    table.add_column("surface", min_width=14)
-    table.add_column("bulk", no_wrap=True)
-    table.add_column("lowest site", min_width=12)
-    for heading in ("ΔE / eV", "off target", "sites"):
+    table.add_column("surface", overflow="fold")
+    if is_wide:
+        table.add_column("bulk", overflow="fold")
+    table.add_column("lowest site", overflow="fold")
+    for heading in ("ΔE / eV", "off target", *(["sites"] if is_wide else [])):
         table.add_column(heading, justify="right", no_wrap=True)
     shows_basis = any(row.basis == "predicted" for row in rows)
     if shows_basis:
@@ -41,12 +55,12 @@ def ranking_table(adsorbate: str, target: AdsorbateSettings, rows: Sequence[Rank
         table.add_row(
             str(row.rank),
             row.surface,
-            row.bulk_source,
+            *([row.bulk_source] if is_wide else []),
             row.site.removeprefix(row.surface).strip(),
             f"{row.delta_e_ev:+.2f}" + (f" ± {row.std_ev:.2f}" if row.std_ev is not None else ""),
             f"{row.deviation_ev:+.2f}" + _verdict(row),
-            f"{row.n_sites_computed}/{row.n_sites}",
-            *(["DFT" if row.basis == "dft" else "predicted"] if shows_basis else []),
+            *([f"{row.n_sites_computed}/{row.n_sites}"] if is_wide else []),
+            *(["DFT" if row.basis == "dft" else "pred."] if shows_basis else []),
             style=("green" if row.basis == "dft" else "cyan") if row.is_hit else None,
         )
     return table

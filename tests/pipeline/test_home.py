@@ -25,6 +25,22 @@ def test_settings_come_back_as_they_were(settings: CampaignSettings, tmp_path: P
     assert home.load_settings() == settings
 
 
+@pytest.mark.parametrize("content", ["", "{}", '{"name": 7}', "\ud800"])
+def test_settings_that_cannot_be_read_are_told_in_one_line_with_the_remedy(
+    tmp_path: Path, content: str
+) -> None:
+    (tmp_path / "campaign.json").write_text(content, errors="surrogatepass")
+    with pytest.raises(ConfigError) as caught:
+        CampaignHome(tmp_path).load_settings()
+    file = tmp_path / "campaign.json"
+    assert str(caught.value) == (f"{file} cannot be read: remove this file and run the campaign file again")
+
+
+def test_a_home_with_too_long_a_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="xxx: File name too long"):
+        CampaignHome(tmp_path / ("x" * 300)).load_settings()
+
+
 @pytest.mark.parametrize(
     "change",
     [{"batch_size": 99}, {"seed_size": 99}, {"budget": {"calculations": 999, "rounds": 9, "cpu_hours": 9}}],

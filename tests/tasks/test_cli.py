@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 
-from tests.tasks.campaigns import TINY, sabatier
+from config.campaign import AdsorbateSettings
+from pipeline.ranking import RankedSurface
+from tasks.cli.common import PIPED_WIDTH, stdout
+from tasks.cli.live import _PlainLines, progress_display
+from tasks.cli.tables import ranking_table
+from tests.tasks.campaigns import TINY, command, environment, sabatier
 
 COMMANDS = ("init", "doctor", "plan", "run", "status", "rank", "show", "logs", "export")
 
@@ -25,11 +36,6 @@ def test_every_command_explains_itself(name: str) -> None:
 
 
 def test_help_loads_no_heavy_package(tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
-    from tests.tasks.campaigns import environment
-
     code = (
         "import sys; sys.argv=['sabatier','--help']\n"
         "from tasks.cli.main import main\n"
@@ -125,6 +131,111 @@ def test_exports_hold_every_adsorption_energy(finished: Path, file_format: str) 
     assert count == expected > 0
 
 
+@pytest.mark.parametrize("arguments", [["rank"], ["rank", "--json"], ["status"]], ids=" ".join)
+def test_a_reader_that_goes_away_is_no_failure(finished: Path, arguments: list[str]) -> None:
+    """As in ``sabatier rank | head``."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            command(*arguments),
+            cwd=finished,
+            env=environment(),
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_an_ascii_terminal_gets_question_marks_not_a_traceback(finished: Path) -> None:
+    ascii_only = {**environment(), "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    done = subprocess.run(
+        command("rank"), cwd=finished, env=ascii_only, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "?E(CO)" in done.stdout
+
+
+def test_an_adsorbate_in_lower_case_is_recognised(finished: Path) -> None:
+    done = sabatier("rank", "--adsorbate", "h", cwd=finished)
+    assert done.returncode == 2
+    assert "did you mean 'H'?" in done.stderr
+
+
+def test_an_export_into_a_folder_is_refused(finished: Path) -> None:
+    done = sabatier("export", "--output", ".", cwd=finished)
+    assert done.returncode == 2
+    assert done.stderr == "error: cannot write .: it is a folder; give the name of a file\n"
+
+
+def test_logs_show_what_the_batch_system_wrote_and_say_when_there_is_nothing(finished: Path) -> None:
+    document = json.loads(sabatier("rank", "--json", cwd=finished).stdout)
+    identifier = document["rankings"][0]["surfaces"][0]["calculation_id"]
+    (job_dir,) = finished.glob(f"runs/tiny/jobs/{identifier}/attempt-1")
+    (job_dir / "submitit").mkdir(exist_ok=True)
+    (job_dir / "submitit" / "1_log.out").write_text("said by the scheduler\n")
+    assert "said by the scheduler" in sabatier("logs", identifier, cwd=finished).stdout
+    kept = {p: p.read_bytes() for p in job_dir.rglob("*") if p.suffix in {".txt", ".log", ".out", ".err"}}
+    for path in kept:
+        path.write_bytes(b"")
+    told = sabatier("logs", identifier, cwd=finished).stdout
+    for path, content in kept.items():
+        path.write_bytes(content)
+    assert "holds no log yet" in told
+
+
+def test_one_more_ctrl_c_at_the_very_end_gives_no_traceback(tmp_path: Path) -> None:
+    code = (
+        "import atexit, os, signal\n"
+        "from tasks.cli.common import guarded\n"
+        "import typer\n"
+        "def ctrl_c(): os.kill(os.getpid(), signal.SIGINT)\n"
+        "atexit.register(ctrl_c)\n"
+        "try: guarded(ctrl_c)\n"
+        "except typer.Exit as end: ctrl_c(); raise SystemExit(end.exit_code)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment(), capture_output=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (130, b"interrupted\n")
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_a_narrow_ranking_keeps_what_matters_whole(width: int) -> None:
+    rows = [
+        RankedSurface(
+            rank, "CO", "surf", "Al12Cu4Pd(2-11) bottom", "bulk", source, "site", "x hollow Al2CuPd|Al4 #12",
+            -0.66, 0.12, 0.01, True, False, "predicted", 1, 12, None,
+        )
+        for rank, source in ((9, "mp-1018029"), (10, "a_long_name_of_a_file.cif"))
+    ]  # fmt: skip
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(ranking_table("CO", AdsorbateSettings(target_ev=-0.67), rows, width))
+    shown = console.export_text()
+    assert "…" not in shown
+    assert shown.count("-0.66 ± 0.12 +0.01 hit?") == 2
+    assert shown.count("pred.") == 2
+    assert shown.count("1/12") == (2 if width == 80 else 0)
+    assert ("mp-1018029" in shown) == (width == 80)
+
+
+def test_a_piped_table_is_wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert stdout().width == PIPED_WIDTH
+    monkeypatch.setenv("COLUMNS", "70")
+    assert stdout().width == 70
+
+
+def test_a_dumb_terminal_gets_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("FORCE_COLOR", "1")  # makes rich take any stream for a terminal
+    with progress_display(SimpleNamespace(name="tiny")) as show:
+        assert isinstance(show.__self__, _PlainLines)
+
+
 CARELESS = [
     (["run", "tiny.yml"], "tiny.yml"),
     (["run", "dmeo"], "demo"),
@@ -135,6 +246,8 @@ CARELESS = [
     (["rank", "tiny.yaml"], "no campaign in"),
     (["show", "calc-000"], "which campaign?"),
     (["export", "--format", "xlsx"], "csv, json, extxyz, db"),
+    (["export", "--format", "CSV"], "did you mean 'csv'?"),
+    (["status", "--home", "x" * 300], "File name too long"),
     (["frobnicate"], "No such command"),
     (["plan"], "Missing argument"),
 ]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from config.campaign import StoreSettings
-from config.errors import StoreError
+from config.errors import ConfigError, StoreError
 from pipeline.domain import CalculationState
 from pipeline.store import connection as connections
 from pipeline.store import documents, open_store
@@ -60,7 +60,6 @@ def test_the_environment_variable_comes_before_the_settings(
         "mongodb://zelda:se%20cret@/",
         "mongodb://zelda:se%20cret@127.0.0.1:1/?tls=perhaps",
         "mongodb://zelda:se%20cret:@127.0.0.1:1/",
-        "nonsense://zelda:se%20cret@127.0.0.1/",
     ],
 )
 def test_an_unusable_address_fails_soon_and_keeps_its_credentials(
@@ -76,6 +75,22 @@ def test_an_unusable_address_fails_soon_and_keeps_its_credentials(
         assert secret not in str(caught.value)
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__
+
+
+def test_a_variable_that_holds_no_address_is_named_and_its_value_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(URI_VARIABLE, "nonsense://zelda:secret@127.0.0.1/")
+    with pytest.raises(ConfigError, match=f"{URI_VARIABLE} must start with mongodb://") as caught:
+        open_store(StoreSettings(), tmp_path)
+    assert "zelda" not in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_short_credentials_do_not_garble_the_text_of_errors() -> None:
+    connection = connections.Connection("x", uri="mongodb://a:b@host/")
+    told = connection._scrub(ValueError("a bad bargain with a:b@host"))
+    assert told == "a bad bargain with ***@host"
 
 
 def test_a_masked_address_keeps_the_hosts_only() -> None:

@@ -189,7 +189,9 @@ def test_pid_of_another_process_is_not_taken_for_the_server(home: Path) -> None:
         assert store.campaigns() == []
 
 
-@pytest.mark.parametrize("name", ["x" * 120, "a,b", "with space & 100%", "ö" * 60])
+@pytest.mark.parametrize(
+    "name", ["x" * 120, "a,b", "a[1]", "[::1]", "a:b", "a]b", "with space & 100%", "ö" * 60]
+)
 def test_a_home_may_have_any_name(tmp_path: Path, name: str) -> None:
     home = tmp_path / name
     with open_store(SETTINGS, home) as store, open_store(SETTINGS, home) as other:
@@ -284,6 +286,16 @@ def test_a_server_that_hangs_is_named_and_left_alone(home: Path, monkeypatch: py
                 open_store(SETTINGS, home)
         finally:
             os.kill(pid, signal.SIGCONT)
+    assert pid_of(home) is None
+
+
+def test_a_server_that_starts_without_answering_is_stopped_again(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(servers, "START_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(servers, "_serves", lambda *_: False)
+    with pytest.raises(StoreError, match=r"started but does not answer on .*mongod\.sock; log"):
+        open_store(SETTINGS, home)
     assert pid_of(home) is None
 
 

@@ -4,7 +4,7 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import bulk
+from ase.build import bulk, fcc111, graphene, molecule
 from ase.db import connect
 from ase.io import write
 from pymatgen.core import Lattice, Structure
@@ -13,6 +13,7 @@ from config.campaign import BulkSelection
 from config.errors import ConfigError, MissingExtraError, StructureError
 from pipeline.structures.bulks import load_bulks, make_bulk, primitive_cell
 from pipeline.structures.library import library, library_bulk, pure_metals
+from pipeline.structures.sources import check_crystal
 from tests.pipeline.structures.crystals import NO_FILES
 
 PURE_ONLY = {"with_pure_elements": False}
@@ -20,6 +21,15 @@ PURE_ONLY = {"with_pure_elements": False}
 
 def load(tmp_path=NO_FILES, **selection):
     return load_bulks(BulkSelection(**selection), tmp_path)
+
+
+def periodic(atoms):
+    atoms.pbc = True
+    return atoms
+
+
+def bare(slab):
+    return Atoms(slab.numbers, slab.positions, cell=slab.cell, pbc=True)
 
 
 class TestLibrary:
@@ -125,6 +135,11 @@ class TestFiles:
             (Atoms("Cu", cell=[3, 3, 12], pbc=(True, True, False)), "not periodic in all three directions"),
             (Atoms("Cu2", positions=[[0, 0, 0], [0, 0, 0.1]], cell=[4] * 3, pbc=True), r"overlap: 0.10 Å"),
             (Atoms("Cu", cell=[0.9, 4, 4], pbc=True), "overlap"),
+            (Atoms("Cu", cell=[2.5] * 3), r"\(pbc F F F\)"),
+            (molecule("H2O", cell=[8] * 3, pbc=True), "connect in 0 of three directions"),
+            (Atoms("Cu", cell=[2.5, 9, 9], pbc=True), "connect in 1 of three directions"),
+            (periodic(graphene(vacuum=3.35)), "connect in 2 of three directions"),
+            (bare(fcc111("Cu", (1, 1, 3), vacuum=6, periodic=True)), "connect in 2 of three directions"),
             (Atoms("XCu", positions=[[0, 0, 0], [0, 0, 2.5]], cell=[5] * 3, pbc=True), "unknown element"),
         ],
     )
@@ -138,6 +153,31 @@ class TestFiles:
         (tmp_path / "mixed.cif").write_text(mixed.to(fmt="cif"))
         with pytest.raises(StructureError, match=r"mixed\.cif: a site is partly occupied"):
             load(tmp_path, files=("mixed.cif",))
+
+    @pytest.mark.parametrize("unstated", [".", "?"])
+    def test_an_occupancy_that_is_not_stated_is_full(self, tmp_path, unstated):
+        write(tmp_path / "cu.cif", bulk("Cu", "fcc", a=3.61))
+        text = (tmp_path / "cu.cif").read_text()
+        assert text.count("1.0000") == 1
+        (tmp_path / "cu.cif").write_text(text.replace("1.0000", unstated))
+        assert [b.formula for b in load(tmp_path, files=("cu.cif",), **PURE_ONLY)] == ["Cu"]
+
+    def test_pure_metals_and_every_fortieth_crystal_of_the_library_pass(self):
+        entries = [*pure_metals().values(), *list(library().values())[::40]]
+        for entry in entries:
+            if entry.elements == {"Hg"}:  # RPBE does not bind mercury: its atoms are 4.2 Å apart
+                continue
+            check_crystal(entry.atoms(), entry.id)
+
+    @pytest.mark.parametrize(
+        ("name", "told"),
+        [("bad.cif", "as cif; allowed: CIF"), ("x.foo", "of a known format"), ("x.txt", "allowed")],
+    )
+    def test_an_unreadable_file_is_told_the_formats(self, tmp_path, name, told):
+        (tmp_path / name).write_text("hello")
+        with pytest.raises(StructureError, match=told) as caught:
+            load(tmp_path, files=(name,))
+        assert str(caught.value).endswith("allowed: CIF, POSCAR, extxyz, ASE db")
 
     def test_not_a_structure_file(self, tmp_path):
         (tmp_path / "bad.cif").write_text("data_x\nloop_\n_atom_site_label\nfoo bar\n")
