@@ -8,6 +8,7 @@ kept, one file per round and adsorbate, because ranking and plots need them as t
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
@@ -175,9 +176,9 @@ def read_predictions(campaign: Campaign, number: int, adsorbate: str) -> Predict
 
 
 def latest_predictions(campaign: Campaign, adsorbate: str) -> Predictions | None:
-    """Read the newest predictions for an adsorbate; None before the first training."""
+    """Read the newest readable predictions for an adsorbate; None where there are none."""
     rounds = [m.round for m in campaign.store.models(campaign.name) if m.adsorbate == adsorbate]
     for number in sorted(rounds, reverse=True):
-        if predictions_file(campaign, number, adsorbate).exists():
+        with suppress(StoreError):
             return read_predictions(campaign, number, adsorbate)
     return None

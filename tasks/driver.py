@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 import warnings
 from contextlib import contextmanager, suppress
@@ -15,10 +16,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tasks.context import LoopContext
-
-
-LUIGID_PATIENCE = 20
-LUIGID_PAUSE_SECONDS = 6.0
 
 
 class LoopError(SabatierError):
@@ -51,16 +48,13 @@ def drive(context: LoopContext, scheduler: dict[str, object]) -> None:
     with activate(context), _logged_to(log), warnings.catch_warnings():
         # Luigi warns about its own options; nothing here is for the user.
         warnings.filterwarnings("ignore", module="luigi")
-        task = ScreenCampaign(name=context.campaign.name)
-        is_central = "scheduler_host" in scheduler
-        for _ in range(LUIGID_PATIENCE if is_central else 1):
-            scheduled = luigi.build([task], workers=1, **scheduler)
-            _raise_first(context.failures)
-            if scheduled and task.complete():
-                return
-            # A central scheduler counts the tasks of a killed driver as running for a minute.
-            time.sleep(LUIGID_PAUSE_SECONDS if is_central else 0)
-    message = "Luigi did not finish the campaign; is another driver at work with the same luigid?"
+        session = f"{os.uname().nodename}-{os.getpid()}-{time.time_ns()}"
+        task = ScreenCampaign(name=context.campaign.name, session=session)
+        luigi.build([task], workers=1, **scheduler)
+        _raise_first(context.failures)
+        if task.complete():
+            return
+    message = f"Luigi did not finish the campaign; see {log}"
     raise LoopError(message)
 
 

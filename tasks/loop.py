@@ -24,11 +24,17 @@ class CampaignTask(luigi.Task):
     """A task of one campaign."""
 
     name = luigi.Parameter()
+    session = luigi.Parameter()
+    """Which driver asks: a central scheduler holds the tasks of a killed driver for a quarter of an hour."""
 
     @property
     def campaign(self) -> Campaign:
         """The open campaign."""
         return current(self.name).campaign
+
+    def other(self, task: type[CampaignTask], **identity: int) -> CampaignTask:
+        """Return another task of this campaign and driver."""
+        return task(name=self.name, session=self.session, **identity)
 
 
 class RoundTask(CampaignTask):
@@ -36,9 +42,9 @@ class RoundTask(CampaignTask):
 
     number = luigi.IntParameter()
 
-    def step(self, task: type[CampaignTask], number: int | None = None) -> CampaignTask:
-        """Return another task of this round, or of the round given."""
-        return task(name=self.name, number=self.number if number is None else number)
+    def step(self, task: type[CampaignTask]) -> CampaignTask:
+        """Return another task of this round."""
+        return self.other(task, number=self.number)
 
 
 class Bulks(CampaignTask):
@@ -56,9 +62,9 @@ class Bulks(CampaignTask):
 class Surfaces(CampaignTask):
     """Cut every distinct surface."""
 
-    def requires(self) -> Bulks:
+    def requires(self) -> CampaignTask:
         """Surfaces are cut from bulks."""
-        return Bulks(name=self.name)
+        return self.other(Bulks)
 
     def output(self) -> StageTarget:
         """Surfaces are stored."""
@@ -72,9 +78,9 @@ class Surfaces(CampaignTask):
 class Sites(CampaignTask):
     """Find every distinct adsorption site."""
 
-    def requires(self) -> Surfaces:
+    def requires(self) -> CampaignTask:
         """Sites lie on surfaces."""
-        return Surfaces(name=self.name)
+        return self.other(Surfaces)
 
     def output(self) -> StageTarget:
         """Sites are stored."""
@@ -90,8 +96,9 @@ class Train(RoundTask):
 
     def requires(self) -> list[CampaignTask]:
         """All sites, and what the round before has found."""
-        before = [self.step(Collect, self.number - 1)] if self.number > selection.SEED_ROUND else []
-        return [Sites(name=self.name), *before]
+        is_first = self.number == selection.SEED_ROUND
+        before = [] if is_first else [self.other(Collect, number=self.number - 1)]
+        return [self.other(Sites), *before]
 
     def output(self) -> RoundTarget:
         """Models are recorded and their predictions kept."""
@@ -150,18 +157,14 @@ class Collect(RoundTask):
         results.close_round(self.campaign, self.number)
 
 
-class ScreenCampaign(luigi.Task):
+class ScreenCampaign(CampaignTask):
     """The whole campaign: its last round and thereby all rounds, or all that its budget allows."""
 
-    name = luigi.Parameter()
-
-    def requires(self) -> Collect:
+    def requires(self) -> CampaignTask:
         """The last round that the budget allows."""
-        return Collect(name=self.name, number=current(self.name).campaign.last_round)
+        return self.other(Collect, number=self.campaign.last_round)
 
     def complete(self) -> bool:
         """Tell whether nothing is left to do."""
-        campaign = current(self.name).campaign
-        return campaign.store.stage(self.name, enumeration.SITES) is not None and (
-            campaign.reason_to_stop() is not None
-        )
+        is_enumerated = self.campaign.store.stage(self.name, enumeration.SITES) is not None
+        return is_enumerated and self.campaign.reason_to_stop() is not None
