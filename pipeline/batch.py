@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from config.errors import ConfigError
+from pipeline.domain import TERMINAL
 from pipeline.domain import CalculationState as State
 from pipeline.ends import BudgetSpent, Drained
 from pipeline.harvest import Judge
@@ -76,14 +77,15 @@ def run_batch(campaign: Campaign, number: int, watch: Watch) -> None:
     if record is None or not record.calculation_ids:
         return
     ids = campaign.closure(record.calculation_ids)
-    meter = _BudgetMeter(campaign)
+    rounds = {i: r.number for r in campaign.rounds() for i in r.calculation_ids}
+    meter = _BudgetMeter(campaign, n_chosen=len(rounds))
     ledger = Ledger(
         store=campaign.store,
         backend=make_backend(campaign),
         home=campaign.home,
         settings=campaign.settings,
         materialiser=campaign.materialiser,
-        judge=Judge(campaign.store, campaign.materialiser, campaign.home, _rounds_by_calculation(campaign)),
+        judge=Judge(campaign.store, campaign.materialiser, campaign.home, rounds),
         cores=usable_cores(campaign.settings.execution),
     )
 
@@ -109,16 +111,16 @@ def is_computed(campaign: Campaign, number: int) -> bool:
     record = campaign.store.round(campaign.name, number)
     if record is None:
         return False
-    terminal = {State.VALID, State.REJECTED, State.FAILED, State.CANCELLED}
     found = campaign.store.calculations(ids=record.calculation_ids)
-    return len(found) == len(record.calculation_ids) and all(c.state in terminal for c in found)
+    return len(found) == len(record.calculation_ids) and all(c.state in TERMINAL for c in found)
 
 
 @dataclass
 class _BudgetMeter:
-    """CPU-hours spent, asked of the store only now and then."""
+    """What the campaign has spent; CPU-hours are asked of the store only now and then."""
 
     campaign: Campaign
+    n_chosen: int
     cpu_hours: float = 0.0
     _read_at: float = float("-inf")
 
@@ -127,10 +129,6 @@ class _BudgetMeter:
             self.cpu_hours = self.campaign.cpu_hours_spent()
             self._read_at = time.monotonic()
         return self.cpu_hours < self.campaign.settings.budget.cpu_hours
-
-
-def _rounds_by_calculation(campaign: Campaign) -> dict[str, int]:
-    return {i: r.number for r in campaign.rounds() for i in r.calculation_ids}
 
 
 def _progress(campaign: Campaign, number: int, ledger: Ledger, meter: _BudgetMeter, watch: Watch) -> Progress:
@@ -144,7 +142,7 @@ def _progress(campaign: Campaign, number: int, ledger: Ledger, meter: _BudgetMet
         n_done=counts[State.VALID] + counts[State.REJECTED],
         n_failed=counts[State.FAILED] + counts[State.CANCELLED],
         n_waiting=counts[State.PLANNED],
-        calculations_chosen=len(campaign.chosen_ids()),
+        calculations_chosen=meter.n_chosen,
         calculations_budget=campaign.settings.budget.calculations,
         cpu_hours_spent=meter.cpu_hours,
         cpu_hours_budget=campaign.settings.budget.cpu_hours,

@@ -19,11 +19,12 @@ def status_document(campaign: Campaign) -> dict[str, Any]:
     """Where a campaign stands: enumeration, rounds, calculations by state, budget, problems."""
     calculations = campaign.calculations()
     budget = campaign.settings.budget
+    reason = campaign.reason_to_stop()
     return {
         "campaign": campaign.name,
         "home": str(campaign.home.path),
-        "complete": campaign.reason_to_stop() is not None,
-        "reason": campaign.reason_to_stop(),
+        "complete": reason is not None,
+        "reason": reason,
         "bulks": len(campaign.bulks),
         "surfaces": len(campaign.surfaces),
         "sites": len(campaign.sites),
