@@ -150,8 +150,8 @@ def _contenders(campaign: Campaign, adsorbate: str, pool: _Pool) -> NDArray[np.b
 
     A surface is judged by its lowest site. So only the site that is predicted lowest matters, and only if
     it is predicted below what has been computed there; a surface with a site below the window is settled.
-    Tran and Ulissi chose among such low-coverage sites likewise. ``benchmarks/contenders.py`` measures what it
-    brings: a third more hit surfaces for the same number of calculations on their CO data.
+    Tran and Ulissi chose among such low-coverage sites likewise. ``benchmarks/contenders.py`` measures what
+    it brings: a third more hit surfaces for the same number of calculations on their CO data.
     """
     target = campaign.settings.adsorbates[adsorbate]
     computed: dict[str, float] = {}
