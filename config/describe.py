@@ -109,11 +109,11 @@ def _limit_words(metadata: Sequence[Any]) -> str:
     inclusive = 0
     for limit in metadata:
         if isinstance(limit, Ge):
-            low, inclusive = f"{_number(limit.ge)}", inclusive + 1
+            low, inclusive = _number(limit.ge), inclusive + 1
         elif isinstance(limit, Gt):
             low = f"above {_number(limit.gt)}"
         elif isinstance(limit, Le):
-            high, inclusive = f"{_number(limit.le)}", inclusive + 1
+            high, inclusive = _number(limit.le), inclusive + 1
         elif isinstance(limit, Lt):
             high = f"below {_number(limit.lt)}"
         elif isinstance(limit, MinLen):

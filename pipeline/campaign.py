@@ -144,8 +144,8 @@ class Campaign:
             return None
         if rounds[-1].number >= self.last_round:
             return f"all {self.last_round + 1} rounds are done"
-        if self.cpu_budget_spent() is not None:
-            return self.cpu_budget_spent()
+        if (spent := self.cpu_budget_spent()) is not None:
+            return spent
         if self.calculations_left() == 0:
             return f"the budget of {self.settings.budget.calculations} adsorption energies is spent"
         if not self.open_candidates():

@@ -201,7 +201,7 @@ class Ledger:
                 silent.append(calculation)
             else:
                 self._take_in(calculation, result)
-        phases = self._phases(silent)
+        phases = self._phases(silent) if silent else {}  # polling looks through all processes
         for calculation in silent:
             job_dir = self.home.locate(calculation)
             if phases[calculation.id] is JobPhase.GONE:

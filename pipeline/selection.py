@@ -89,7 +89,8 @@ def _choose(campaign: Campaign, number: int) -> list[Selection]:
     settings = campaign.settings
     rng = np.random.default_rng([settings.seed, number])
     size = settings.seed_size if number == SEED_ROUND else settings.batch_size
-    pools = {name: _pool(campaign, number, name) for name in settings.adsorbates}
+    candidates = campaign.open_candidates()
+    pools = {name: _pool(campaign, number, name, candidates) for name in settings.adsorbates}
     choose = _choose_seed if number == SEED_ROUND else _choose_by_prediction
     chosen = choose(campaign, pools, min(size, campaign.calculations_left()), rng)
     return [selection for name in settings.adsorbates for selection in pools[name].selections(chosen[name])]
@@ -126,9 +127,9 @@ class _Pool:
         ]
 
 
-def _pool(campaign: Campaign, number: int, adsorbate: str) -> _Pool:
+def _pool(campaign: Campaign, number: int, adsorbate: str, open_candidates: list[Candidate]) -> _Pool:
     predicted = read_predictions(campaign, number, adsorbate).by_site()
-    candidates = [c for c in campaign.open_candidates() if c.adsorbate == adsorbate]
+    candidates = [c for c in open_candidates if c.adsorbate == adsorbate]
     values = np.array([predicted[c.site.id] for c in candidates]).reshape(-1, 2)
     return _Pool(candidates, values[:, 0], values[:, 1])
 
