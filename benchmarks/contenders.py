@@ -2,8 +2,9 @@
 
 Replays campaigns offline on GASpy's CO energies: 40 random sites are known, then 12 rounds of 20 are chosen
 by hit probability, once among all sites and once among contenders (on each surface the site predicted
-lowest, if predicted below what is known there; see ``pipeline.selection``). Surfaces with fewer than three
-sites are left out. A surface is a hit if its lowest energy over *all* its sites lies in the window.
+lowest, if predicted below what is known there; see ``surrogate.acquisition.contenders``). Surfaces with
+fewer than three sites are left out. A surface is a hit if its lowest energy over *all* its sites lies in
+the window.
 
     python benchmarks/contenders.py --data DIR [--seeds N] [--json]
 
@@ -27,7 +28,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.accuracy import _second_shell, _shell
-from surrogate.acquisition import choose
+from surrogate.acquisition import choose, contenders
 from surrogate.fingerprint import SiteEnvironment, environment_labels
 from surrogate.models import AdsorptionSurrogate
 
@@ -64,18 +65,6 @@ class Pool:
         return lowest
 
 
-def is_contender(
-    pool: Pool, mean: NDArray[np.float64], known: NDArray[np.int64], is_known: NDArray[np.bool_]
-) -> NDArray[np.bool_]:
-    """The rule of ``pipeline.selection``, on arrays."""
-    computed = pool.lowest_of(known)
-    predicted = np.full(len(computed), np.inf)
-    np.minimum.at(predicted, pool.surface[~is_known], mean[~is_known])
-    is_settled = computed < TARGET_EV - WINDOW_EV
-    is_lowest = mean == predicted[pool.surface]
-    return is_lowest & (mean < computed[pool.surface]) & ~is_settled[pool.surface]
-
-
 def replay(pool: Pool, seed: int, *, among_contenders: bool) -> int:
     """Run one campaign; return how many true hit surfaces it has found."""
     rng = np.random.default_rng(seed)
@@ -87,7 +76,11 @@ def replay(pool: Pool, seed: int, *, among_contenders: bool) -> int:
         is_known = np.isin(np.arange(len(mean)), known)
         is_excluded = is_known.copy()
         if among_contenders:
-            is_excluded |= ~is_contender(pool, mean, known, is_known)
+            unknown = np.flatnonzero(~is_known)
+            surface = pool.surface[unknown]
+            computed = pool.lowest_of(known)[surface]
+            may_win = contenders(mean[unknown], surface, computed, target=TARGET_EV, window=WINDOW_EV)
+            is_excluded[unknown] = ~may_win
         chosen = choose(
             "hit_probability", mean, std, target=TARGET_EV, window=WINDOW_EV, n=BATCH, rng=rng,
             is_excluded=is_excluded, labels=(pool.surface, pool.labels),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pipeline.domain import IN_FLIGHT
 from pipeline.domain import CalculationState as State
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Progress:
 
 def running(calculations: Sequence[Calculation]) -> tuple[Running, ...]:
     """Pick the calculations under way, oldest label first."""
-    flying = [c for c in calculations if c.state in {State.SUBMITTING, State.SUBMITTED, State.RUNNING}]
+    flying = [c for c in calculations if c.state in IN_FLIGHT]
     return tuple(Running(c.id, c.label, c.state, c.attempt) for c in flying)
 
 
@@ -65,7 +66,5 @@ def round_seconds_left(calculations: Sequence[Calculation], slots: int) -> float
         return sum(same) / len(same) if same else overall
 
     waiting = sum(cost(c) for c in calculations if c.state is State.PLANNED)
-    flying = sum(
-        cost(c) / 2 for c in calculations if c.state in {State.SUBMITTING, State.SUBMITTED, State.RUNNING}
-    )
+    flying = sum(cost(c) / 2 for c in calculations if c.state in IN_FLIGHT)
     return (waiting + flying) / max(1, slots)

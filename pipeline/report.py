@@ -7,8 +7,7 @@ from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 from dft.jobs import CalculationKind
-from pipeline.domain import BROKEN
-from pipeline.domain import CalculationState as State
+from pipeline.domain import BROKEN, IN_FLIGHT
 
 if TYPE_CHECKING:
     from pipeline.campaign import Campaign
@@ -46,9 +45,7 @@ def status_document(campaign: Campaign) -> dict[str, Any]:
             "cpu_hours": budget.cpu_hours,
             "cpu_hours_spent": campaign.cpu_hours_spent(),
         },
-        "running": [
-            _brief(c) for c in calculations if c.state in {State.SUBMITTING, State.SUBMITTED, State.RUNNING}
-        ],
+        "running": [_brief(c) for c in calculations if c.state in IN_FLIGHT],
         "problems": [_brief(c) for c in calculations if c.state in BROKEN],
         "models": [
             {"round": m.round, "adsorbate": m.adsorbate, "metrics": m.metrics}

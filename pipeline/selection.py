@@ -147,26 +147,17 @@ def _choose_by_prediction(
 
 
 def _contenders(campaign: Campaign, adsorbate: str, pool: _Pool) -> NDArray[np.bool_]:
-    """Tell which candidates may decide the fate of their surface, of shape (n_candidates,).
+    """Tell which candidates may decide the fate of their surface, of shape (n_candidates,)."""
+    from surrogate.acquisition import contenders
 
-    A surface is judged by its lowest site. So only the site that is predicted lowest matters, and only if
-    it is predicted below what has been computed there; a surface with a site below the window is settled.
-    Tran and Ulissi chose among such low-coverage sites likewise. ``benchmarks/contenders.py`` measures what
-    it brings: a third more hit surfaces for the same number of calculations on their CO data.
-    """
     target = campaign.settings.adsorbates[adsorbate]
-    computed: dict[str, float] = {}
+    lowest: dict[str, float] = {}
     for o in campaign.observations(adsorbate):
-        computed[o.surface_id] = min(o.delta_e_ev, computed.get(o.surface_id, np.inf))
-    is_contender = np.zeros(len(pool.candidates), dtype=bool)
-    seen: set[str] = set()
-    for i in np.argsort(pool.mean, kind="stable"):
-        surface = pool.candidates[i].site.surface_id
-        lowest = computed.get(surface, np.inf)
-        is_settled = lowest < target.target_ev - target.window_ev
-        is_contender[i] = surface not in seen and pool.mean[i] < lowest and not is_settled
-        seen.add(surface)
-    return is_contender
+        lowest[o.surface_id] = min(o.delta_e_ev, lowest.get(o.surface_id, np.inf))
+    computed = np.array([lowest.get(c.site.surface_id, np.inf) for c in pool.candidates])
+    return contenders(
+        pool.mean, pool.surface_labels, computed, target=target.target_ev, window=target.window_ev
+    )
 
 
 def _choose_among(

@@ -141,6 +141,39 @@ def _repeats(score: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[n
     return repeats
 
 
+def contenders(
+    mean: NDArray[np.float64],
+    surface: NDArray[np.int64],
+    computed: NDArray[np.float64],
+    *,
+    target: float,
+    window: float,
+) -> NDArray[np.bool_]:
+    """Tell which candidates may decide the fate of their surface, of the shape of ``mean``.
+
+    A surface is judged by its lowest site. So only the site that is predicted lowest matters, and only if
+    it is predicted below what has been computed there; a surface with a site below the window is settled.
+    Tran and Ulissi chose among such low-coverage sites likewise. ``benchmarks/contenders.py`` measures what
+    it brings.
+
+    Parameters
+    ----------
+    mean
+        Predicted ΔE of candidates that may still be computed, eV, of shape (n_candidates,).
+    surface
+        Equal for candidates of one surface.
+    computed
+        Lowest ΔE computed on each candidate's surface, eV; infinity where there is none.
+    """
+    by_mean = np.argsort(mean, kind="stable")
+    _, first = np.unique(surface[by_mean], return_index=True)
+    is_lowest = np.zeros(len(mean), dtype=bool)
+    is_lowest[by_mean[first]] = True
+    is_settled = computed < target - window
+    mask: NDArray[np.bool_] = is_lowest & (mean < computed) & ~is_settled
+    return mask
+
+
 def choose_batch(
     strategy: str,
     groups: Mapping[str, Candidates],
