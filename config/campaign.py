@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from config.execution import MAX_COUNT, ExecutionSettings, LocalExecution
 from config.recipe import RecipeSettings, StrictModel
 
 HIT_WINDOW_EV = 0.10
@@ -20,12 +21,13 @@ HIT_WINDOW_EV = 0.10
 DEFAULT_TARGETS_EV = {"CO": -0.67, "H": -0.27}
 """Optimal ΔE: CO2 reduction (ΔG = ΔE + 0.50) and H2 evolution (ΔG = ΔE + 0.24), Tran and Ulissi 2018."""
 
-MAX_COUNT = 1_000_000
-"""Largest number of anything that is counted: above it lies a slip of the keyboard."""
 MAX_MILLER_INDEX = 10
 """Largest Miller index that may be asked for by name; its slabs have very large cells already."""
 MAX_DATABASE_BYTES = 63
 """Longest name of a MongoDB database."""
+
+PATH_KEYS = ("password_file", "tls_ca_file", "tls_certificate_key_file", "folder")
+"""Keys of the ``store`` section that hold paths relative to the campaign file."""
 
 MillerIndex = tuple[int, int, int]
 
@@ -129,7 +131,7 @@ class Budget(StrictModel):
     calculations: int = Field(default=100, ge=1, le=MAX_COUNT)
     """Adsorption energies to compute (bulks, slabs and gases that they need come on top)."""
     rounds: int = Field(default=10, ge=0, le=MAX_COUNT)
-    """Rounds chosen by the surrogate, after the seed round."""
+    """Rounds chosen by the surrogate, after the seed round; with `mode: async` they are not limited."""
     cpu_hours: float = Field(default=1000.0, gt=0.0)
     """CPU-hours of all calculations together."""
 
@@ -153,37 +155,62 @@ class AcquisitionSettings(StrictModel):
     """Standard deviation of the normal of `gaussian`, eV."""
 
 
-class LocalExecution(StrictModel):
-    """Run calculations on this machine."""
-
-    backend: Literal["local"] = "local"
-    """Where calculations run."""
-    cores: int | None = Field(default=None, ge=1, le=MAX_COUNT)
-    """Cores to use at once; all of the machine's when left out."""
-    cores_per_calculation: int = Field(default=1, ge=1, le=MAX_COUNT)
-    """MPI ranks of one calculation; several serial calculations beat one parallel one."""
-    timeout_minutes: float = Field(default=1440.0, gt=0.0)
-    """A calculation that takes longer is stopped as TIMEOUT."""
-    max_attempts: int = Field(default=3, ge=1, le=20)
-    """Attempts at a calculation whose worker was lost or ran out of time."""
-
-
 class StoreSettings(StrictModel):
     """The MongoDB that holds the campaign."""
 
-    uri: str | None = None
-    """`mongodb://` address of a server; an embedded server in the campaign's home when left out.
-    The environment variable SABATIER_MONGODB_URI takes precedence."""
+    uri: str | None = Field(default=None, examples=["mongodb://mongo.example.org:27017"])
+    """`mongodb://` address of a server, without a password; an embedded server in the campaign's home
+    when left out. The environment variable SABATIER_MONGODB_URI takes precedence."""
     database: str = "sabatier"
     """Name of the database."""
+    username: str | None = None
+    """User of the server; the environment variable SABATIER_MONGODB_USERNAME takes precedence."""
+    password_file: str | None = Field(default=None, examples=["~/.config/sabatier/mongodb-password"])
+    """File that holds the user's password and that only you may read (`chmod 600`); relative to the
+    campaign file. The environment variable SABATIER_MONGODB_PASSWORD takes precedence."""
+    tls: bool = False
+    """Encrypt the connection to the server; either of the two files below implies it."""
+    tls_ca_file: str | None = None
+    """Certificate of the authority that signed the server's, if the system does not know it; relative to
+    the campaign file."""
+    tls_certificate_key_file: str | None = None
+    """Your certificate and key in one file, if the server asks for them; relative to the campaign file."""
+    outage_minutes: float = Field(default=30.0, ge=0.0, le=10_080.0)
+    """How long a running campaign waits for a database that does not answer."""
+    folder: str | None = Field(default=None, examples=["/scratch/me/sabatier-db"])
+    """Where the embedded server keeps its files, for a home on a network file system: a folder on a local
+    disk, for this campaign alone; relative to the campaign file. In the home when left out."""
 
     @field_validator("uri")
     @classmethod
-    def _mongodb_scheme(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith(("mongodb://", "mongodb+srv://")):
+    def _address_without_password(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        if not value.startswith(("mongodb://", "mongodb+srv://")):
             message = "must start with mongodb:// or mongodb+srv://"
             raise ValueError(message)
+        if holds_password(value):
+            message = (
+                "must hold no password, which would end up in the campaign's home: name a file with "
+                "'password_file' and the user with 'username', or export SABATIER_MONGODB_URI"
+            )
+            raise ValueError(message)
         return value
+
+    @field_validator("username", *PATH_KEYS)
+    @classmethod
+    def _not_empty(cls, value: str | None) -> str | None:
+        if value is not None and not value.strip():
+            message = "is empty; leave the key out instead"
+            raise ValueError(message)
+        return value
+
+    @model_validator(mode="after")
+    def _belongs_together(self) -> Self:
+        if self.uri is not None and self.folder is not None:
+            message = "folder is of the embedded server, and uri asks for another one; give one of them"
+            raise ValueError(message)
+        return self
 
     @field_validator("database")
     @classmethod
@@ -201,6 +228,17 @@ class StoreSettings(StrictModel):
         return value
 
 
+def holds_password(uri: str) -> bool:
+    """Tell whether a MongoDB address holds a password, even one that is not escaped as it should be."""
+    if re.search(r"[?&].*(password|passphrase|session_token)", uri, re.IGNORECASE | re.DOTALL):
+        return True
+    user = re.match(r"mongodb(?:\+srv)?://(.*)@", uri, re.DOTALL)
+    if user is None or ":" not in user[1]:
+        return False
+    # The @ may be that of an option: host:27017/?appName=me@home
+    return not re.match(r"[^@/?:]+(:\d+)?(,[^@/?:]+(:\d+)?)*/[^@/?]*\?\w+=", user[1])
+
+
 class CampaignSettings(StrictModel):
     """A whole campaign file."""
 
@@ -216,15 +254,19 @@ class CampaignSettings(StrictModel):
     """DFT settings: a recipe's name, or `base` (a name) with overrides."""
     budget: Budget = Budget()
     """What the campaign may spend."""
+    mode: Literal["batch", "async"] = "batch"
+    """`batch`: a round is computed to its end before the surrogate is trained again; `async`: whenever
+    results arrive it is trained and chooses replacements, so that the queue stays full."""
     seed_size: int = Field(default=10, ge=1, le=MAX_COUNT)
     """Adsorption energies in the seed round, before the surrogate chooses."""
     batch_size: int = Field(default=10, ge=1, le=MAX_COUNT)
-    """Adsorption energies that the surrogate chooses each round."""
+    """Adsorption energies that the surrogate chooses each round; with `mode: async` it is how many are
+    under way at once."""
     surrogate: SurrogateSettings = SurrogateSettings()
     """The model that predicts ΔE."""
     acquisition: AcquisitionSettings = AcquisitionSettings()
     """How candidates are chosen."""
-    execution: LocalExecution = LocalExecution()
+    execution: ExecutionSettings = LocalExecution()
     """Where calculations run."""
     store: StoreSettings = StoreSettings()
     """The MongoDB that holds the campaign."""
@@ -256,17 +298,6 @@ class CampaignSettings(StrictModel):
                 given = {"target_ev": DEFAULT_TARGETS_EV[name], **given}
             filled[name] = given
         return filled
-
-    @model_validator(mode="after")
-    def _one_job_fits(self) -> Self:
-        cores = self.execution.cores
-        if cores is not None and self.execution.cores_per_calculation > cores:
-            message = (
-                f"execution.cores_per_calculation ({self.execution.cores_per_calculation}) "
-                f"exceeds execution.cores ({cores})"
-            )
-            raise ValueError(message)
-        return self
 
     def digest(self) -> str:
         """Hash of the whole configuration (hex, 16 digits), recorded with every round."""

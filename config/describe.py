@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import types
-from collections.abc import Iterator, Sequence
-from typing import Any, Literal, Union, get_args, get_origin
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, TypeGuard, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from pydantic import BaseModel
@@ -27,12 +28,35 @@ def docstring(field: FieldInfo) -> str:
     return " ".join((field.description or "").split())
 
 
-def section_model(field: FieldInfo) -> type[BaseModel] | None:
-    """Model of the section that a key opens; None if it takes a plain value."""
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a path leads to in the settings models."""
+
+    path: tuple[int | str, ...]
+    """The path as in the file."""
+    takes: str
+    """What may be written there; empty if nothing is known of it."""
+    section: type[BaseModel] | None
+    """Model of the section there, or of the section that an unknown key is in."""
+    tag: str = ""
+    """Back-end of that section, if there are several."""
+    alternatives: Mapping[str, type[BaseModel]] = dataclasses.field(default_factory=dict)
+    """Models of that section by their back-ends, if there are several."""
+
+
+def section_models(field: FieldInfo) -> dict[str, type[BaseModel]]:
+    """Models of the section that a key opens, by their back-ends; empty if it takes a plain value.
+
+    A section of one model has it under an empty name.
+    """
     annotation = field.annotation
     if get_origin(annotation) is dict:
         annotation = get_args(annotation)[1]
-    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+    members = [a for a in get_args(annotation) or (annotation,) if _is_model(a)]
+    if field.discriminator is None:
+        return {"": members[0]} if members else {}
+    tags = [member.model_fields[str(field.discriminator)].annotation for member in members]
+    return {get_args(tag)[0]: member for tag, member in zip(tags, members, strict=True)}
 
 
 def is_named_section(field: FieldInfo) -> bool:
@@ -40,28 +64,29 @@ def is_named_section(field: FieldInfo) -> bool:
     return get_origin(field.annotation) is dict
 
 
-def find_field(model: type[BaseModel], path: Path) -> FieldInfo | None:
-    """Field that a path leads to, list positions left out; None if the path names no known key."""
-    field: FieldInfo | None = None
-    section: type[BaseModel] | None = model
-    named = False
-    for part in path:
+def locate(model: type[BaseModel], location: Path) -> Place:
+    """Follow a location as pydantic gives it, which names a union's members too, through the models."""
+    place = Place((), "", model)
+    named: FieldInfo | None = None
+    for part in location:
+        path = (*place.path, part)
         if isinstance(part, int):
-            continue
-        if named:
-            named = False
-        elif section is None or part not in section.model_fields:
-            return None
+            place = dataclasses.replace(place, path=path)
+        elif place.alternatives and not place.tag:
+            place = dataclasses.replace(place, section=place.alternatives[part], tag=part)
+        elif named is not None:
+            value = get_args(named.annotation)[1]
+            place, named = Place(path, _type_words(value), section_models(named).get("")), None
+        elif place.section is None or part == "[key]":
+            continue  # the member of a union of plain values, or that a key is wrong and not its value
+        elif (known := place.section.model_fields.get(part)) is None:
+            place = dataclasses.replace(place, path=path, takes="")
         else:
-            field = section.model_fields[part]
-            section, named = section_model(field), is_named_section(field)
-    return field
-
-
-def section_at(model: type[BaseModel], path: Path) -> type[BaseModel] | None:
-    """Model of the section that a path leads to; None if there is none."""
-    field = find_field(model, path)
-    return section_model(field) if field is not None else model
+            models = section_models(known)
+            named = known if is_named_section(known) else None
+            several = {} if "" in models else models
+            place = Place(path, describe_field(known), models.get(""), alternatives=several)
+    return place
 
 
 def all_keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
@@ -69,8 +94,7 @@ def all_keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Fi
     for key, field in model.model_fields.items():
         name = f"{prefix}{key}"
         yield name, field
-        section = section_model(field)
-        if section is not None:
+        for section in section_models(field).values():
             yield from all_keys(section, f"{name}.<name>." if is_named_section(field) else f"{name}.")
 
 
@@ -90,11 +114,14 @@ def _type_words(annotation: Any) -> str:
         listed = ", ".join(str(choice) for choice in arguments)
         return f"one of {listed}" if len(arguments) > 1 else listed
     if origin in {Union, types.UnionType}:
-        return " or ".join(_type_words(a) for a in arguments if a is not type(None))
+        return " or ".join(dict.fromkeys(_type_words(a) for a in arguments if a is not type(None)))
     if origin is tuple:
         return _list_words(arguments)
     if origin is dict:
-        return "section with a key for each name"
+        names, values = arguments
+        keys = ", ".join(get_args(names))
+        each = "" if _is_model(values) else f": {_type_words(values)}"
+        return f"section with keys {keys}" if keys else f"section with a key for each name{each}"
     return NAMES.get(annotation, "section with keys of its own")
 
 
@@ -129,3 +156,7 @@ def _limit_words(metadata: Sequence[Any]) -> str:
 
 def _number(bound: Any) -> str:
     return str(bound) if isinstance(bound, int) else f"{bound:g}"
+
+
+def _is_model(annotation: Any) -> TypeGuard[type[BaseModel]]:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)

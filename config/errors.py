@@ -38,3 +38,7 @@ class StoreError(SabatierError):
 
 class ExecutionError(SabatierError):
     """A job cannot be submitted or its directory cannot be used."""
+
+
+class BackendUnavailableError(ExecutionError):
+    """The scheduler does not answer now; nothing is known, and asking again later may help."""

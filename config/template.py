@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
 import textwrap
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import PydanticUndefined
 
 from config.campaign import DEFAULT_TARGETS_EV, CampaignSettings
-from config.describe import default_of, describe_field, docstring, is_named_section, section_model
+from config.describe import default_of, describe_field, docstring, is_named_section, section_models
 from config.loader import load_recipe, parse_campaign, preset_names, recipe_names
 from config.recipe import RecipeSettings
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 COMMENT_WIDTH = 96
+NOTHING: tuple[Any, ...] = (None, [], {}, "")
+"""Defaults that there is no use in showing."""
 
 HEADER = """\
 # A campaign of Sabatier. Check it with 'sabatier plan FILE', start it with 'sabatier run FILE'.
@@ -62,10 +65,7 @@ def render_reference() -> str:
     """Write the settings reference as Markdown."""
     parts = [REFERENCE_HEADER, _table("## Campaign", CampaignSettings, "")]
     for key, field in CampaignSettings.model_fields.items():
-        section = section_model(field)
-        if section is not None:
-            prefix = f"{key}.<name>." if is_named_section(field) else f"{key}."
-            parts.append(_table(f"## `{key}`\n\n{docstring(field)}", section, prefix))
+        parts += _tables("##", key, field)
     parts.append(_recipes())
     parts.append("## Presets\n\n" + "\n".join(f"- `{name}`" for name in preset_names()) + "\n")
     return "\n".join(parts)
@@ -84,18 +84,17 @@ def _template_key(key: str, field: FieldInfo, name: str) -> str:
             "#   cutoff_ev: 500.0",
         ]
         return "\n".join(lines) + "\n"
+    sections = section_models(field)
     if is_named_section(field):
-        section = section_model(field)
-        assert section is not None
         return f"{key}:\n" + "".join(
-            f"  {adsorbate}:\n" + _section(section, 4, {"target_ev": target})
+            f"  {adsorbate}:\n" + _section(sections[""], 4, {"target_ev": target})
             for adsorbate, target in DEFAULT_TARGETS_EV.items()
         )
-    section = section_model(field)
-    if section is not None:
-        chosen = {"elements": ["Cu", "Pd"], "max_components": 2} if key == "bulks" else {}
-        return f"{key}:\n" + _section(section, 2, chosen)
-    return _line(key, field, default_of(field))
+    if not sections:
+        return _line(key, field, default_of(field))
+    chosen = {"elements": ["Cu", "Pd"], "max_components": 2} if key == "bulks" else {}
+    used, *others = (f"{key}:\n" + _section(section, 2, chosen) for section in sections.values())
+    return used + "".join("#\n" + textwrap.indent(other, "# ") for other in others)
 
 
 def _section(model: type[BaseModel], indent: int, chosen: dict[str, Any]) -> str:
@@ -110,9 +109,11 @@ def _section(model: type[BaseModel], indent: int, chosen: dict[str, Any]) -> str
 def _line(key: str, field: FieldInfo, value: Any) -> str:
     """Key with its value; a comment when there is nothing to show but that the key exists."""
     limits = describe_field(field)
-    if value in (None, [], ""):
-        return f"# {key}:  # {limits}\n"
-    assert value is not PydanticUndefined, key
+    if value in NOTHING:
+        example = f"{_scalar(field.examples[0])}  # {limits}" if field.examples else f" # {limits}"
+        return f"# {key}: {example}\n"
+    if value is PydanticUndefined:  # the back-end of a section: the one choice there is
+        value = limits
     return f"{key}: {_scalar(value)}  # {limits}\n"
 
 
@@ -120,6 +121,8 @@ def _scalar(value: Any) -> str:
     """Write a value as YAML; text without quotes wherever YAML reads it as text."""
     if isinstance(value, list):
         return f"[{', '.join(_scalar(item) for item in value)}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key}: {_scalar(item)}' for key, item in value.items())}}}"
     if isinstance(value, str):
         return value if _is_plain_text(value) else json.dumps(value, ensure_ascii=False)
     return json.dumps(value)
@@ -140,12 +143,27 @@ def _comment(text: str) -> str:
     return "".join(f"# {line}\n" for line in lines)
 
 
+def _tables(level: str, name: str, field: FieldInfo) -> list[str]:
+    """Tables of the section that a key opens, one for each back-end, and of the sections in it."""
+    tables = []
+    title = f"{level} `{name}`\n\n{docstring(field)}"
+    prefix = f"{name}.<name>." if is_named_section(field) else f"{name}."
+    sections = section_models(field)
+    if len(sections) > 1:
+        tables.append(f"{title}\n")
+    for backend, section in sections.items():
+        about = f"{level}# `{name}` with `backend: {backend}`\n\n{inspect.getdoc(section)}"
+        tables.append(_table(about if backend else title, section, prefix))
+        for key, inner in section.model_fields.items():
+            tables += _tables(f"{level}#", prefix + key, inner)
+    return tables
+
+
 def _table(title: str, model: type[BaseModel], prefix: str) -> str:
     rows = [title, "", "| key | takes | default | meaning |", "|---|---|---|---|"]
     for key, field in model.model_fields.items():
-        rows.append(
-            f"| `{prefix}{key}` | {describe_field(field)} | {_default_cell(field)} | {docstring(field)} |"
-        )
+        takes = describe_field(field).replace("|", "\\|")
+        rows.append(f"| `{prefix}{key}` | {takes} | {_default_cell(field)} | {docstring(field)} |")
     return "\n".join(rows) + "\n"
 
 
@@ -153,9 +171,9 @@ def _default_cell(field: FieldInfo) -> str:
     value = default_of(field)
     if value is PydanticUndefined:
         return "required"
-    if isinstance(value, dict):
-        return "see below"
-    return "none" if value in (None, [], "") else f"`{_scalar(value)}`"
+    if value in NOTHING:
+        return "none"
+    return "see below" if isinstance(value, dict) else f"`{_scalar(value)}`"
 
 
 def _recipes() -> str:

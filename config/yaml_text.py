@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from ruamel.yaml import YAML
     from ruamel.yaml.nodes import Node
 
+CAMPAIGN_HINT = "'sabatier init' writes a campaign file to start from"
+
 Lines = dict[tuple[int | str, ...], int]
 """Line (from 1) of every key and list item, by its path."""
 
@@ -31,7 +33,7 @@ def read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except IsADirectoryError as error:
-        message = f"{path} is a directory, not a campaign file"
+        message = f"{path} is a directory, not a file"
         raise ConfigError(message) from error
     except UnicodeDecodeError as error:
         message = f"{path} is not UTF-8 text (byte {error.start + 1})"
@@ -41,13 +43,15 @@ def read_text(path: Path) -> str:
         raise ConfigError(message) from error
 
 
-def parse_mapping(text: str, source: str) -> tuple[dict[str, Any], Lines]:
+def parse_mapping(text: str, source: str, when_empty: str = CAMPAIGN_HINT) -> tuple[dict[str, Any], Lines]:
     """Parse a YAML text that holds one mapping.
 
     Parameters
     ----------
     source
         What error messages call the text: the file's name.
+    when_empty
+        What the message of an empty text adds.
 
     Returns
     -------
@@ -67,11 +71,11 @@ def parse_mapping(text: str, source: str) -> tuple[dict[str, Any], Lines]:
         _collect_lines(node, (), lines, set())
         data = _yaml().load(text)
         if data is None:
-            message = f"{source} is empty; 'sabatier init' writes a campaign file to start from"
+            message = f"{source} is empty; {when_empty}"
             raise ConfigError(message)
         if not isinstance(data, dict):
             what = "a list" if isinstance(data, list) else "a single value"
-            message = f"{source} holds {what}; it must hold keys, such as 'name: my-campaign'"
+            message = f"{source} holds {what}; it must hold keys with their values"
             raise ConfigError(message)
         plain: dict[str, Any] = _plain(data, (), lines, source)
     except YAMLError as error:

@@ -133,7 +133,7 @@ def test_a_preset_goes_before_a_folder_of_its_name(tmp_path: Path, monkeypatch: 
         ("store: {database: 7}", "store.database: got 7; allowed: text"),
         ("store: {uri: 'http://x'}", 'store.uri: got "http://x"; must start with mongodb://'),
         ("store: {uri: 'mongo://me:secret@x'}", 'got "mongo://***@x"; must start'),
-        ("execution: {backend: lokal}", "\"lokal\" (did you mean 'local'?); allowed: local"),
+        ("execution: {backend: lokal}", "\"lokal\" (did you mean 'local'?); allowed: one of local, slurm"),
         (
             "acquisition: {strategy: gredy}",
             "did you mean 'greedy'?); allowed: one of gaussian, hit_probability",
@@ -141,7 +141,10 @@ def test_a_preset_goes_before_a_folder_of_its_name(tmp_path: Path, monkeypatch: 
         ("acquisition: greedy", 'acquisition: got "greedy"; allowed: section with keys of its own'),
         ("surfaces: {miller_indices: [[1, 1]]}", "allowed: list, each a list of 3 whole numbers"),
         ("surfaces: {miller_indices: [[0, 0, 0]]}", "[0, 0, 0] is no facet"),
-        ("execution: {cores: 1, cores_per_calculation: 2}", "exceeds execution.cores (1)"),
+        (
+            "execution: {cores: 1, cores_per_calculation: 2}",
+            "line 7: execution: cores_per_calculation (2) exceeds cores (1)",
+        ),
         ("budget: {cpu_hours: .nan}", "line 7: budget.cpu_hours: cannot use nan; must be a finite number"),
         ("budget: {cpu_hours: -.inf}", "must be a finite number"),
         ("seed: 2026-01-01", "line 7: seed: cannot use 2026-01-01; put quotes around it if it is text"),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from config.campaign import CampaignSettings
+from config.describe import all_keys, section_models
 from config.errors import ConfigError
-from config.loader import load_campaign, load_recipe
+from config.execution import SlurmExecution
+from config.loader import load_campaign, load_recipe, parse_campaign
 from config.template import render_reference, render_template
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "settings.md"
@@ -29,9 +32,26 @@ def test_the_template_shows_every_key() -> None:
     text = render_template("x")
     for key, field in CampaignSettings.model_fields.items():
         assert f"\n{key}:" in text
-        section = field.annotation
-        if isinstance(section, type) and hasattr(section, "model_fields") and key != "recipe":
-            assert all(f"{inner}:" in text for inner in section.model_fields)
+        if key != "recipe":
+            for section in section_models(field).values():
+                assert all(f"{inner}:" in text for inner in section.model_fields)
+
+
+def test_the_section_for_a_cluster_only_needs_its_marks_of_a_comment_taken_off() -> None:
+    before, local, rest = re.split(r"^execution:\n|^#\n(?=# execution:)", render_template("x"), flags=re.M)
+    assert "backend: local" in local
+    cluster = re.sub("^# ", "", rest.split("\n\n")[0], flags=re.M)
+    assert parse_campaign(before + cluster, "x", Path()).execution == SlurmExecution(backend="slurm")
+    with_examples = re.sub(r"^  # (?=\w+: [^ ])", "  ", cluster, flags=re.M)
+    execution = parse_campaign(before + with_examples, "x", Path()).execution
+    assert isinstance(execution, SlurmExecution)
+    assert (execution.partition, execution.setup) == ("xeon40", ("module load gpaw",))
+
+
+def test_the_reference_tells_of_every_key_of_every_back_end() -> None:
+    text = render_reference()
+    for key, _ in all_keys(CampaignSettings):
+        assert f"| `{key}` |" in text
 
 
 @pytest.mark.parametrize("name", ["1", "no", "true", "null", "1e3", "2026-01-01", "0x1F", "a.b", "x-1"])
