@@ -22,9 +22,11 @@ demo: install ## run a small campaign with real DFT in runs/demo
 test coverage: export OMP_NUM_THREADS = 1
 test coverage: export OPENBLAS_NUM_THREADS = 1
 test: lint ## lint, then run all tests but the slow ones
+	@.ci/setup-slurm
 	$(bin)/pytest -m "not slow" $(PYTEST_FLAGS)
 
 coverage: install ## run the tests and report what they do not reach
+	@.ci/setup-slurm
 	$(bin)/pytest -m "not slow" --cov=config --cov=dft --cov=surrogate --cov=pipeline --cov=tasks \
 		--cov-branch --cov-report=term-missing:skip-covered $(PYTEST_FLAGS)
 

@@ -7,14 +7,17 @@ equation, Alchagirov et al., Phys. Rev. B 63 (2001) 224115. Units: eV, Å, GPa.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from math import isclose, isfinite
+from typing import TYPE_CHECKING, Any
 
+from dft import restart
 from dft.codes import CalculationFailedError, FailureCode
-from dft.jobs import CalculationKind
+from dft.jobs import LOG_FILE, CalculationKind
+from dft.watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from ase import Atoms
@@ -46,7 +49,27 @@ class EquationOfState:
     """Volumes computed, those of earlier windows included."""
 
 
-def equation_of_state(recipe: RecipeSettings, atoms: Atoms, log_path: Path) -> EquationOfState:
+@dataclass(frozen=True)
+class Volume:
+    """A computed point of an equation of state; figures are those of the given cell."""
+
+    index: int
+    """Where it lies, see :func:`strain_scale`."""
+    volume: float
+    """Å³."""
+    energy: float
+    """eV."""
+    magnetic_moment: float | None
+    """μB."""
+
+
+def equation_of_state(
+    recipe: RecipeSettings,
+    atoms: Atoms,
+    job_dir: Path,
+    watch: Watch | None = None,
+    earlier: Sequence[Path] = (),
+) -> EquationOfState:
     """Compute the equilibrium volume of a crystal.
 
     Runs in the primitive cell, with the k-point mesh of the given volume throughout.
@@ -55,28 +78,41 @@ def equation_of_state(recipe: RecipeSettings, atoms: Atoms, log_path: Path) -> E
     ----------
     atoms
         Crystal at the reference lattice; any cell.
+    job_dir
+        Where GPAW's log and the volumes ``eos.jsonl`` go.
+    watch
+        Asked before each volume whether to go on.
+    earlier
+        Job directories of the same equation of state: the volumes of the first that holds any are kept.
 
     Raises
     ------
     CalculationFailedError
         ``EOS_NOT_BRACKETED`` if no window of volumes holds the minimum.
+    StoppedError
+        When the watch says so.
     """
     from dft.calculator import build
     from dft.relaxation import set_initial_moments, total_moment
 
+    watch = watch or Watch(job_dir)
     primitive = primitive_cell(atoms)
     set_initial_moments(recipe, primitive)
-    primitive.calc = build(recipe, primitive, CalculationKind.BULK, log_path)
     cell = primitive.cell.copy()
     copies = len(atoms) / len(primitive)
-    computed: dict[int, tuple[float, float]] = {}
+    computed = _earlier_volumes(recipe, earlier, atoms.get_volume(), watch)
+    primitive.calc = build(recipe, primitive, CalculationKind.BULK, job_dir / LOG_FILE)
+    watch.follow(primitive.calc)
 
     def compute(index: int) -> tuple[float, float]:
         if index not in computed:
+            watch.boundary(len(computed))
             primitive.set_cell(cell * strain_scale(recipe, index), scale_atoms=True)
-            energy = float(primitive.get_potential_energy())
-            computed[index] = (primitive.get_volume() * copies, energy * copies)
-        return computed[index]
+            energy = float(primitive.get_potential_energy()) * copies
+            moment = total_moment(primitive, copies)
+            computed[index] = Volume(index, primitive.get_volume() * copies, energy, moment)
+            restart.save_volumes(job_dir, [asdict(volume) for volume in computed.values()])
+        return computed[index].volume, computed[index].energy
 
     points, (volume, energy, modulus) = find_minimum(recipe.eos_points, compute)
     return EquationOfState(
@@ -85,9 +121,39 @@ def equation_of_state(recipe: RecipeSettings, atoms: Atoms, log_path: Path) -> E
         bulk_modulus_gpa=modulus,
         volumes=tuple(v for v, _ in points),
         energies=tuple(e for _, e in points),
-        magnetic_moment=total_moment(primitive, copies),
+        magnetic_moment=list(computed.values())[-1].magnetic_moment,
         n_volumes=len(computed),
     )
+
+
+def _earlier_volumes(
+    recipe: RecipeSettings, earlier: Sequence[Path], reference: float, watch: Watch
+) -> dict[int, Volume]:
+    """Take over the volumes of an earlier attempt; all ranks get what the first one read.
+
+    Parameters
+    ----------
+    reference
+        Volume of the given crystal, Å³.
+    """
+    from ase.parallel import broadcast, world
+
+    def fits(point: dict[str, Any]) -> bool:
+        volume = Volume(**point)
+        wanted = reference * strain_scale(recipe, volume.index) ** 3
+        return isclose(volume.volume, wanted, rel_tol=1e-6) and isfinite(volume.energy)
+
+    found: dict[int, Volume] = {}
+    origin = ""
+    if world.rank == 0:
+        for folder in earlier:
+            if points := restart.whole_volumes(folder, fits):
+                found, origin = {point["index"]: Volume(**point) for point in points}, folder.name
+                break
+    found, origin = broadcast((found, origin))
+    if found:
+        watch.goes_on_from(origin, len(found))
+    return found
 
 
 def strain_scale(recipe: RecipeSettings, index: int) -> float:

@@ -27,7 +27,11 @@ class FailureCode(StrEnum):
     TIMEOUT = "TIMEOUT"
     """The job reached its time limit."""
     WORKER_LOST = "WORKER_LOST"
-    """The worker process vanished without leaving a result (killed, node lost)."""
+    """The worker process vanished without leaving a result (killed, cancelled in the queue)."""
+    NODE_FAIL = "NODE_FAIL"
+    """The node failed under the job, as the scheduler tells."""
+    PREEMPTED = "PREEMPTED"
+    """The scheduler gave the job's place to another."""
     INVALID_RESULT = "INVALID_RESULT"
     """The result file is unreadable or belongs to another calculation."""
     CRASHED = "CRASHED"
@@ -48,7 +52,9 @@ class FailureCode(StrEnum):
     """The adsorption energy is outside what chemistry allows."""
 
 
-RETRYABLE = frozenset({FailureCode.WORKER_LOST, FailureCode.TIMEOUT})
+RETRYABLE = frozenset(
+    {FailureCode.WORKER_LOST, FailureCode.NODE_FAIL, FailureCode.PREEMPTED, FailureCode.TIMEOUT}
+)
 """Codes that say nothing about the calculation itself: another attempt may succeed."""
 
 

@@ -2,14 +2,18 @@
 
 One directory is one attempt at one calculation. The driver writes ``job.json``; the worker links
 ``claim`` (atomically: only one process ever runs an attempt), appends to ``runs.jsonl`` each time a
-computation starts, and leaves ``result.json`` by write-then-rename. Whoever holds ``claim`` decides
-the attempt's fate. Units: eV, Å, eV/Å, μB, seconds, MiB.
+computation starts, and leaves ``result.json`` whole or not at all. Whoever holds ``claim`` decides
+whether the attempt runs, and the first ``result.json`` stays: a driver that gave an attempt up has
+closed it, and what a worker brings later goes to ``late-result.json``. Units: eV, Å, eV/Å, μB, seconds,
+MiB.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import threading
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,14 +24,20 @@ from config.recipe import RecipeSettings
 from dft.codes import FailureCode
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ase import Atoms
 
 JOB_FILE = "job.json"
 RESULT_FILE = "result.json"
+LATE_RESULT_FILE = "late-result.json"
+"""What a worker brought after its attempt had been given up."""
 CLAIM_FILE = "claim"
 RUNS_FILE = "runs.jsonl"
 LOG_FILE = "gpaw.txt"
 TRAJECTORY_FILE = "relax.traj"
+HEARTBEAT_FILE = "heartbeat.json"
+"""How far a worker had come when last heard of."""
 SCHEMA_VERSION = 1
 
 
@@ -119,6 +129,11 @@ class JobSpec(FileModel):
     """The adsorbate's atoms are the last ones of ``atoms``; 0 when there is none."""
     cores: int = Field(default=1, ge=1)
     """MPI ranks to run with."""
+    launcher: str = "mpiexec -n {tasks}"
+    """How the ranks are started when there are several."""
+    restart_from: str | None = None
+    """Folder of an earlier attempt, beside this one, whose work is gone on with: ``attempt-1``. ``atoms``
+    is the original start all the same; what is left in the folder is used as far as it is sound."""
 
 
 class JobResult(FileModel):
@@ -142,7 +157,8 @@ class JobResult(FileModel):
     magnetic_moment: float | None = None
     """Total magnetic moment, μB."""
     details: dict[str, Any] = Field(default_factory=dict)
-    """Kind-specific figures (bulk: ``volumes``, ``energies``, ``linear_scale``, ``bulk_modulus_gpa``)."""
+    """Kind-specific figures (bulk: ``volumes``, ``energies``, ``linear_scale``, ``bulk_modulus_gpa``), and
+    of an attempt that went on from another: ``restarted_from``, ``steps_before``."""
     cpu_seconds: float = 0.0
     wall_seconds: float = 0.0
     peak_memory_mib: float = 0.0
@@ -152,14 +168,53 @@ class JobResult(FileModel):
     """UTC, ISO 8601."""
 
 
-def write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a whole file or none: to a temporary name, flushed to disk, then renamed."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as handle:
-        handle.write(text)
+    with replacing(path) as temporary:
+        _write_to_disk(temporary, content)
+
+
+def write_once(path: Path, text: str) -> bool:
+    """Write a whole file unless there is one already; True for exactly one caller.
+
+    ``os.link`` fails if the name exists, atomically on local and network file systems alike, which
+    ``O_EXCL`` is not on old NFS.
+    """
+    temporary = path.with_name(f".{path.name}.{_own_name()}")
+    try:
+        _write_to_disk(temporary, text)
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    finally:
+        temporary.unlink(missing_ok=True)
+    return True
+
+
+def _write_to_disk(path: Path, content: str | bytes) -> None:
+    with path.open("wb") as handle:
+        handle.write(content.encode() if isinstance(content, str) else content)
         handle.flush()
         os.fsync(handle.fileno())
-    temporary.replace(path)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Name a temporary file that takes the place of ``path`` when the block ends well.
+
+    The name is this thread's own, so that drivers on several hosts may write the same file.
+    """
+    temporary = path.with_name(f".{path.name}.{_own_name()}{path.suffix}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _own_name() -> str:
+    """Tell this thread from all others on all hosts."""
+    return f"{os.uname().nodename}.{os.getpid()}.{threading.get_ident()}"
 
 
 def write_job(job_dir: Path, spec: JobSpec) -> None:
@@ -173,9 +228,19 @@ def read_job(job_dir: Path) -> JobSpec:
     return JobSpec.model_validate_json((job_dir / JOB_FILE).read_text(encoding="utf-8"))
 
 
-def write_result(job_dir: Path, result: JobResult) -> None:
-    """Write ``result.json`` whole or not at all."""
-    write_atomically(job_dir / RESULT_FILE, result.model_dump_json(indent=1))
+def write_result(job_dir: Path, result: JobResult) -> bool:
+    """Write ``result.json`` whole or not at all, unless the attempt has one: the first one stays.
+
+    Returns
+    -------
+    bool
+        False if the attempt was closed before; the result is then in ``late-result.json``.
+    """
+    text = result.model_dump_json(indent=1)
+    is_first = write_once(job_dir / RESULT_FILE, text)
+    if not is_first:
+        write_atomically(job_dir / LATE_RESULT_FILE, text)
+    return is_first
 
 
 def read_result(job_dir: Path) -> JobResult | None:
@@ -192,31 +257,60 @@ def read_result(job_dir: Path) -> JobResult | None:
     return JobResult.model_validate_json(path.read_text(encoding="utf-8"))
 
 
+class Heartbeat(FileModel):
+    """How far a worker has come (``heartbeat.json``)."""
+
+    cpu_seconds: float
+    """CPU time of the attempt so far, all ranks together."""
+    n_steps: int
+    """Relaxation steps (bulk: volumes) behind it, those of earlier attempts included."""
+    steps_before: int = 0
+    """Those of earlier attempts."""
+    restarted_from: str | None = None
+    """Folder of the earlier attempt that is gone on with."""
+
+    def history(self) -> dict[str, Any]:
+        """What the result's ``details`` say of an attempt that went on from another; empty for others."""
+        if self.restarted_from is None:
+            return {}
+        return {"restarted_from": self.restarted_from, "steps_before": self.steps_before}
+
+
+def write_heartbeat(job_dir: Path, heartbeat: Heartbeat) -> None:
+    """Replace ``heartbeat.json``; it is not worth waiting for the disk."""
+    with replacing(job_dir / HEARTBEAT_FILE) as temporary:
+        temporary.write_text(heartbeat.model_dump_json(), encoding="utf-8")
+
+
+def read_heartbeat(job_dir: Path) -> Heartbeat | None:
+    """Read ``heartbeat.json``; None when there is none that can be read."""
+    try:
+        return Heartbeat.model_validate_json((job_dir / HEARTBEAT_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def cpu_seconds_so_far(job_dir: Path) -> float:
+    """CPU seconds that a worker had used when last heard of; 0 when it never was."""
+    heartbeat = read_heartbeat(job_dir)
+    return heartbeat.cpu_seconds if heartbeat else 0.0
+
+
 def take_claim(job_dir: Path, owner: dict[str, Any]) -> bool:
     """Try to become the one process that decides this attempt.
-
-    ``os.link`` fails if the name exists, atomically on local and network file systems alike, which
-    ``O_EXCL`` is not on old NFS.
 
     Parameters
     ----------
     owner
-        Written into the claim: ``pid``, ``host``, ``role`` (``worker`` or ``driver``).
+        Written into the claim: ``role`` (``worker`` or ``driver``), ``pid``, ``host``, and a worker's
+        ``job_id``, if it knows it.
 
     Returns
     -------
     bool
         True for exactly one caller per directory.
     """
-    temporary = job_dir / f".claim.{os.uname().nodename}.{os.getpid()}"
-    temporary.write_text(json.dumps(owner), encoding="utf-8")
-    try:
-        os.link(temporary, job_dir / CLAIM_FILE)
-    except FileExistsError:
-        return False
-    finally:
-        temporary.unlink(missing_ok=True)
-    return True
+    return write_once(job_dir / CLAIM_FILE, json.dumps(owner))
 
 
 def read_claim(job_dir: Path) -> dict[str, Any] | None:

@@ -1,7 +1,8 @@
 """Relaxation of molecules, slabs and adslabs at a fixed cell.
 
 BFGS on the atoms that are free; when none is, a single point. Slabs are moved inside their cell to
-where GPAW finds the most symmetry and moved back at the end. Units: eV, Å, eV/Å, μB.
+where GPAW finds the most symmetry and moved back at the end. A relaxation that was broken off goes on
+step for step as if it had not been. Units: eV, Å, eV/Å, μB.
 """
 
 from __future__ import annotations
@@ -9,13 +10,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dft import restart
+from dft.calculator import SLAB_KINDS, build, fixed_indices, symmetric_origin
 from dft.codes import CalculationFailedError, FailureCode
-from dft.jobs import TRAJECTORY_FILE
+from dft.jobs import LOG_FILE
+from dft.watch import Watch
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from ase import Atoms
+    from ase.calculators.abc import GetPropertiesMixin
 
     from config.recipe import RecipeSettings
     from dft.jobs import CalculationKind
@@ -35,7 +41,14 @@ class Relaxed:
     """Total moment, μB; None without spin polarisation."""
 
 
-def relax(recipe: RecipeSettings, atoms: Atoms, kind: CalculationKind, job_dir: Path) -> Relaxed:
+def relax(
+    recipe: RecipeSettings,
+    atoms: Atoms,
+    kind: CalculationKind,
+    job_dir: Path,
+    watch: Watch | None = None,
+    earlier: Sequence[Path] = (),
+) -> Relaxed:
     """Relax the free atoms of a structure and return its energy.
 
     Parameters
@@ -43,16 +56,38 @@ def relax(recipe: RecipeSettings, atoms: Atoms, kind: CalculationKind, job_dir: 
     atoms
         Starting structure; atoms under ``FixAtoms`` stay. It is not changed.
     job_dir
-        Where GPAW's log and the trajectory ``relax.traj`` go.
+        Where GPAW's log, the trajectory ``relax.traj`` and the density go.
+    watch
+        Asked between steps whether to go on.
+    earlier
+        Job directories of the same relaxation, one of which is gone on with: the first that holds frames.
 
     Raises
     ------
     CalculationFailedError
-        ``RELAXATION_NOT_CONVERGED`` if the forces stay above ``fmax_ev_per_a`` for ``max_steps``.
+        ``RELAXATION_NOT_CONVERGED`` if the forces stay above ``fmax_ev_per_a`` for ``max_steps``, those
+        of earlier attempts included, unless one of these gave up for that very reason.
+    StoppedError
+        When the watch says so.
     """
-    from dft.calculator import SLAB_KINDS, build, fixed_indices, symmetric_origin
-    from dft.jobs import LOG_FILE
+    watch = watch or Watch(job_dir)
+    work, shift = _prepared(recipe, atoms, kind)
+    n_steps, fmax = 0, None
+    if len(fixed_indices(work)) == len(work):
+        work.calc = _new_calculator(recipe, work, kind, job_dir, watch)
+    else:
+        descent = _Descent(recipe, work, kind, job_dir, watch)
+        n_steps, fmax = descent.run(*_earlier_frames(earlier, work), restart.steps_forgiven(earlier))
+    energy = float(work.get_potential_energy())
+    final = atoms.copy()
+    final.set_positions(work.positions - shift, apply_constraint=False)
+    return Relaxed(final, energy, fmax, n_steps, total_moment(work))
 
+
+def _prepared(
+    recipe: RecipeSettings, atoms: Atoms, kind: CalculationKind
+) -> tuple[Atoms, tuple[float, float, float]]:
+    """Copy a structure to where it is computed; tell the translation, Å."""
     work = atoms.copy()
     set_initial_moments(recipe, work)
     shift = (0.0, 0.0, 0.0)
@@ -62,27 +97,101 @@ def relax(recipe: RecipeSettings, atoms: Atoms, kind: CalculationKind, job_dir: 
         if recipe.engine == "gpaw":
             shift = symmetric_origin(work)
     work.positions += shift
-    work.calc = build(recipe, work, kind, job_dir / LOG_FILE)
-    all_fixed = len(fixed_indices(work)) == len(work)
-    n_steps, fmax = (0, None) if all_fixed else _optimise(recipe, work, job_dir / TRAJECTORY_FILE)
-    energy = float(work.get_potential_energy())
-    final = atoms.copy()
-    final.set_positions(work.positions - shift, apply_constraint=False)
-    return Relaxed(final, energy, fmax, n_steps, total_moment(work))
+    return work, shift
 
 
-def _optimise(recipe: RecipeSettings, atoms: Atoms, trajectory: Path) -> tuple[int, float]:
-    """Move the free atoms downhill; return the steps taken and the largest force left, eV/Å."""
-    from ase.optimize import BFGS
+def _new_calculator(
+    recipe: RecipeSettings, atoms: Atoms, kind: CalculationKind, job_dir: Path, watch: Watch
+) -> GetPropertiesMixin:
+    calculator = build(recipe, atoms, kind, job_dir / LOG_FILE)
+    watch.follow(calculator)
+    return calculator
 
-    with BFGS(atoms, logfile=None, trajectory=str(trajectory)) as optimiser:
-        converged = optimiser.run(fmax=recipe.fmax_ev_per_a, steps=recipe.max_steps)
-        n_steps = int(optimiser.nsteps)
-    fmax = float((atoms.get_forces() ** 2).sum(axis=1).max() ** 0.5)
-    if not converged:
-        message = f"largest force {fmax:.3f} eV/Å after {n_steps} steps; wanted {recipe.fmax_ev_per_a:g}"
-        raise CalculationFailedError(FailureCode.RELAXATION_NOT_CONVERGED, message)
-    return n_steps, fmax
+
+def _earlier_frames(earlier: Sequence[Path], start: Atoms) -> tuple[Path | None, list[Atoms]]:
+    """Find the first job directory with frames; all ranks get what the first one read."""
+    from ase.parallel import broadcast, world
+
+    found: tuple[Path | None, list[Atoms]] = (None, [])
+    if world.rank == 0:
+        for folder in earlier:
+            if frames := restart.whole_frames(folder, start):
+                found = (folder, frames)
+                break
+    result: tuple[Path | None, list[Atoms]] = broadcast(found)
+    return result
+
+
+class _Descent:
+    """BFGS that leaves behind whatever another attempt needs to go on in its place."""
+
+    def __init__(
+        self, recipe: RecipeSettings, atoms: Atoms, kind: CalculationKind, job_dir: Path, watch: Watch
+    ) -> None:
+        self._recipe = recipe
+        self._atoms = atoms
+        self._kind = kind
+        self._job_dir = job_dir
+        self._watch = watch
+        self._frames: list[Atoms] = []
+
+    def run(self, earlier: Path | None, frames: list[Atoms], n_forgiven: int = 0) -> tuple[int, float]:
+        """Move the free atoms downhill; return the steps taken and the largest force left, eV/Å.
+
+        What was computed for the last of the earlier frames is taken from there, so that going on costs
+        no calculation of its own.
+        """
+        from ase.calculators.singlepoint import SinglePointCalculator
+        from ase.optimize import BFGS
+
+        atoms = self._atoms
+        optimiser = BFGS(atoms, logfile=None)
+        if earlier is not None:
+            self._frames = frames
+            self._watch.goes_on_from(earlier.name, len(frames) - 1)
+            restart.save_frames(self._job_dir, frames)
+            optimiser.replay_trajectory(frames)
+            atoms.set_positions(frames[-1].positions, apply_constraint=False)
+            atoms.calc = SinglePointCalculator(atoms, **frames[-1].calc.results)
+        else:
+            atoms.calc = _new_calculator(self._recipe, atoms, self._kind, self._job_dir, self._watch)
+            self._record()
+        fmax = _largest_force(atoms)
+        while fmax >= self._recipe.fmax_ev_per_a:
+            n_steps = len(self._frames) - 1
+            self._watch.boundary(n_steps)
+            if n_steps >= n_forgiven + self._recipe.max_steps:
+                wanted = f"wanted {self._recipe.fmax_ev_per_a:g}"
+                message = f"largest force {fmax:.3f} eV/Å after {n_steps} steps; {wanted}"
+                raise CalculationFailedError(FailureCode.RELAXATION_NOT_CONVERGED, message)
+            optimiser.step()
+            if isinstance(atoms.calc, SinglePointCalculator):
+                assert earlier is not None
+                atoms.calc = self._continued_calculator(earlier)
+            self._record()
+            fmax = _largest_force(atoms)
+        return len(self._frames) - 1, fmax
+
+    def _continued_calculator(self, earlier: Path) -> GetPropertiesMixin:
+        """Make a calculator that starts from the density of an earlier attempt, if it left one."""
+        if self._recipe.engine == "gpaw":
+            found = restart.load_density(earlier, self._atoms, self._job_dir / LOG_FILE)
+            if found is not None:
+                self._watch.follow(found)
+                return found  # type: ignore[no-any-return]
+        return _new_calculator(self._recipe, self._atoms, self._kind, self._job_dir, self._watch)
+
+    def _record(self) -> None:
+        """Compute the structure and leave it, with its density, for the next attempt."""
+        self._frames.append(restart.snapshot(self._atoms))
+        restart.save_frames(self._job_dir, self._frames)
+        if self._recipe.engine == "gpaw":
+            restart.save_density(self._atoms.calc, self._job_dir)
+
+
+def _largest_force(atoms: Atoms) -> float:
+    """Largest force on a free atom, eV/Å."""
+    return float((atoms.get_forces() ** 2).sum(axis=1).max() ** 0.5)
 
 
 def set_initial_moments(recipe: RecipeSettings, atoms: Atoms) -> None:

@@ -1,85 +1,79 @@
 """Runs on the compute node: turns a job directory into its ``result.json``.
 
-Needs plain files, GPAW and, for more than one core, ``mpiexec``; no database, no network. Whatever
-happens after the claim is taken ends in a result file, unless the process is killed outright. Units:
-eV, Å, eV/Å, seconds, MiB.
+Needs plain files, GPAW and, for more than one core, an MPI launcher; no database, no network. Whatever
+happens after the claim is taken ends in a result file, unless the process is killed outright; then
+the next attempt goes on from what is in the directory. Units: eV, Å, eV/Å, seconds, MiB.
 """
 
 from __future__ import annotations
 
 import argparse
-import errno
 import json
 import os
 import resource
-import signal
-import threading
+import sys
 import time
-import traceback
-from contextlib import contextmanager
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from config.errors import ExecutionError
 from dft.codes import CalculationFailedError, FailureCode
+from dft.execution.base import JOB_ID_VARIABLE
+from dft.guard import done, guarded
 from dft.jobs import (
     JOB_FILE,
-    LOG_FILE,
     RUNS_FILE,
     AtomsRecord,
     CalculationKind,
     JobResult,
     JobSpec,
     ResultState,
+    read_heartbeat,
     read_job,
     take_claim,
     write_result,
 )
+from dft.parallel import leave_launcher, run_ranks
+from dft.patience import patiently
+from dft.restart import earlier_attempts, forget_densities
+from dft.watch import Watch, cpu_seconds, job_end
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from types import FrameType
-
     from ase import Atoms
 
 MIN_CONTACT = 0.6
 """Atoms closer than this part of the sum of their covalent radii overlap. Real structures go down to 0.71
 (V-V at 2.19 Å among those of GASpy); below about 0.3 Å GPAW gives energies without meaning."""
-TRACEBACK_LINES = 8
-DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE})
-"""Say nothing about the calculation: another attempt may succeed."""
-STOP_SIGNALS = {
-    signal.SIGTERM: FailureCode.WORKER_LOST,
-    signal.SIGINT: FailureCode.WORKER_LOST,
-    signal.SIGUSR1: FailureCode.TIMEOUT,
-    signal.SIGUSR2: FailureCode.TIMEOUT,
-}
-"""Signals that end an attempt. Slurm and submitit announce the time limit by a user signal."""
+RESERVE_BYTES = 32 << 20
+"""Address space kept back so that a worker without memory can still write its result."""
+EXIT_CLAIM_LOST = 3
+"""Exit code of a worker that found its attempt taken by another process."""
 
 
-class _StoppedError(BaseException):
-    """A signal asks the worker to stop; not an Exception, so that no library swallows it."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
-        self.code = STOP_SIGNALS[signal.Signals(number)]
-
-
-def run_job(job_dir: str | Path) -> None:
+def run_job(job_dir: str | Path) -> bool:
     """Compute the job of a directory and leave ``result.json`` there.
 
-    Returns without a trace when another process holds the directory's claim.
+    A calculation that fails, or is stopped, leaves a result too.
 
     Parameters
     ----------
     job_dir
         Folder with ``job.json``.
 
+    Returns
+    -------
+    bool
+        False, without a trace, if another process holds the directory's claim.
+
     Raises
     ------
     ExecutionError
         If ``job.json`` is missing or cannot be read; the claim is left alone.
+    OSError
+        If the directory has vanished, or its disk stayed full, when the result was to be written; it is
+        in the job's output then.
     """
     folder = Path(job_dir)
     try:
@@ -87,68 +81,82 @@ def run_job(job_dir: str | Path) -> None:
     except (OSError, ValueError) as error:
         message = f"{folder} holds no usable {JOB_FILE}: {error}"
         raise ExecutionError(message) from error
-    if not take_claim(folder, _identity() | {"role": "worker"}):
-        return
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    with _stop_signals():
+    started = time.monotonic(), cpu_seconds()
+    watch = Watch(folder, job_end())
+    with watch.heeding_signals():
+        if not take_claim(folder, _identity() | {"role": "worker"}):
+            return False
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+        reserve = bytearray(RESERVE_BYTES)
+        _say(f"{spec.label}, attempt {spec.attempt}, on {os.uname().nodename} with {spec.cores} ranks")
+        result = guarded(spec, lambda: _attempt(spec, folder, watch))
+        del reserve
+        _deliver(folder, _with_cost(result, spec, folder, *started))
+        _say(f"{result.state} {result.code or ''}".strip())
+        if result.state is ResultState.DONE:
+            forget_densities([folder, *earlier_attempts(spec, folder)])
+    return True
+
+
+def _say(text: str) -> None:
+    """Print to the job's output, for whoever reads it; a full disk there is no harm."""
+    with suppress(OSError):
+        print(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}", flush=True)
+
+
+def _attempt(spec: JobSpec, folder: Path, watch: Watch) -> JobResult:
+    with watch.stopping_at_once():
         _announce(folder, spec)
-        started = time.monotonic(), _cpu_seconds()
         if spec.cores > 1:
-            from dft.parallel import run_ranks
-
-            result = guarded(spec, lambda: run_ranks(spec, folder))
-        else:
-            result = guarded(spec, lambda: compute(spec, folder))
-        _ignore_stop_signals()
-        write_result(folder, _with_cost(result, spec, *started))
+            return run_ranks(spec, folder)
+        leave_launcher()
+        return compute(spec, folder, watch)
 
 
-def guarded(spec: JobSpec, work: Callable[[], JobResult]) -> JobResult:
-    """Call ``work``; turn whatever it raises into a failed result."""
+def _deliver(folder: Path, result: JobResult) -> None:
+    """Write the result, whatever it takes. One that comes late is kept aside, and no error."""
     try:
-        return work()
-    except CalculationFailedError as error:
-        return _failed(spec, error.code, str(error))
-    except MemoryError as error:
-        return _failed(spec, FailureCode.OUT_OF_MEMORY, str(error) or "out of memory")
-    except _StoppedError as stop:
-        return _failed(spec, stop.code, f"stopped by {stop}")
-    except Exception as error:
-        return _failed(spec, *_classify(error))
+        patiently(lambda: write_result(folder, result), f"the result in {folder}")
+    except OSError:
+        print(f"the result that could not be written to {folder}:\n{result.model_dump_json()}", flush=True)
+        raise
 
 
-def compute(spec: JobSpec, folder: Path) -> JobResult:
+def compute(spec: JobSpec, folder: Path, watch: Watch) -> JobResult:
     """Run the calculation in this process (or, under MPI, in all ranks alike).
 
     Raises
     ------
     CalculationFailedError
         If the calculation cannot start or does not converge.
+    StoppedError
+        If the watch says so.
     """
     atoms = spec.atoms.to_atoms()
     check_elements(spec)
     check_contacts(atoms)
     if spec.kind is CalculationKind.BULK:
-        return _compute_bulk(spec, atoms, folder)
+        return _compute_bulk(spec, atoms, folder, watch)
     from dft.relaxation import relax
 
-    relaxed = relax(spec.recipe, atoms, spec.kind, folder)
-    return _done(
+    relaxed = relax(spec.recipe, atoms, spec.kind, folder, watch, earlier_attempts(spec, folder))
+    return done(
         spec,
         energy=relaxed.energy_ev,
         atoms=AtomsRecord.from_atoms(relaxed.atoms),
         fmax=relaxed.fmax_ev_per_a,
         n_steps=relaxed.n_steps,
         magnetic_moment=relaxed.magnetic_moment,
+        details=watch.details(),
     )
 
 
-def _compute_bulk(spec: JobSpec, atoms: Atoms, folder: Path) -> JobResult:
+def _compute_bulk(spec: JobSpec, atoms: Atoms, folder: Path, watch: Watch) -> JobResult:
     from dft.bulk import equation_of_state
 
-    equilibrium = equation_of_state(spec.recipe, atoms, folder / LOG_FILE)
+    equilibrium = equation_of_state(spec.recipe, atoms, folder, watch, earlier_attempts(spec, folder))
     atoms.set_cell(atoms.cell * equilibrium.linear_scale, scale_atoms=True)
-    return _done(
+    return done(
         spec,
         energy=equilibrium.energy_ev,
         atoms=AtomsRecord.from_atoms(atoms),
@@ -159,6 +167,7 @@ def _compute_bulk(spec: JobSpec, atoms: Atoms, folder: Path) -> JobResult:
             "energies": list(equilibrium.energies),
             "linear_scale": equilibrium.linear_scale,
             "bulk_modulus_gpa": equilibrium.bulk_modulus_gpa,
+            **watch.details(),
         },
     )
 
@@ -205,47 +214,25 @@ def check_contacts(atoms: Atoms) -> None:
         raise CalculationFailedError(FailureCode.ATOMS_TOO_CLOSE, message)
 
 
-def _classify(error: Exception) -> tuple[FailureCode, str]:
-    """Code and message of an unexpected error."""
-    import gpaw
-
-    if isinstance(error, gpaw.ConvergenceError):
-        return FailureCode.SCF_NOT_CONVERGED, "the self-consistency cycle ran out of iterations"
-    if isinstance(error, OSError) and error.errno in DISK_ERRORS:
-        return FailureCode.WORKER_LOST, f"the disk failed the worker: {error}"
-    lines = "".join(traceback.format_exception(error)).strip().splitlines()
-    return FailureCode.CRASHED, "\n".join(lines[-TRACEBACK_LINES:])
-
-
-def _done(spec: JobSpec, **fields: Any) -> JobResult:
-    return JobResult(
-        calculation_id=spec.calculation_id,
-        kind=spec.kind,
-        attempt=spec.attempt,
-        state=ResultState.DONE,
-        **fields,
-    )
-
-
-def _failed(spec: JobSpec, code: FailureCode, message: str) -> JobResult:
-    return JobResult(
-        calculation_id=spec.calculation_id,
-        kind=spec.kind,
-        attempt=spec.attempt,
-        state=ResultState.FAILED,
-        code=code,
-        message=message,
-    )
-
-
-def _with_cost(result: JobResult, spec: JobSpec, started_wall: float, started_cpu: float) -> JobResult:
-    """Add what the attempt cost, where it ran and with what."""
+def _with_cost(
+    result: JobResult, spec: JobSpec, folder: Path, started_wall: float, started_cpu: float
+) -> JobResult:
+    """Add what the attempt cost, how far it came, where it ran and with what."""
+    heartbeat = read_heartbeat(folder)
+    used = cpu_seconds() - started_cpu
+    update: dict[str, Any] = {}
+    if heartbeat is not None:
+        # Ranks that were killed, or that run on other nodes, are no children that were waited for.
+        used = max(used, heartbeat.cpu_seconds)
+        if result.state is ResultState.FAILED:
+            update = {"n_steps": heartbeat.n_steps, "details": heartbeat.history()}
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # Under MPI the ranks are children; only the largest is known, and they are much alike.
     ranks = spec.cores * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss if spec.cores > 1 else 0
     return result.model_copy(
-        update={
-            "cpu_seconds": _cpu_seconds() - started_cpu,
+        update=update
+        | {
+            "cpu_seconds": used,
             "wall_seconds": time.monotonic() - started_wall,
             "peak_memory_mib": (own + ranks) / 1024,
             "versions": _versions(spec.recipe.engine),
@@ -253,12 +240,6 @@ def _with_cost(result: JobResult, spec: JobSpec, started_wall: float, started_cp
             "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
     )
-
-
-def _cpu_seconds() -> float:
-    """CPU time of this process and its finished children, s."""
-    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def _versions(engine: str) -> dict[str, str]:
@@ -275,19 +256,25 @@ def _versions(engine: str) -> dict[str, str]:
     names = ["sabatier", "ase", "numpy"]
     found = {"python": platform.python_version()}
     if engine == "gpaw":
-        import gpaw
-
         names += ["gpaw", "gpaw-data"]
-        found["libxc"] = gpaw.get_libraries()["libxc"]
+        with suppress(ImportError, MemoryError):  # as after a calculation that failed of just that
+            import gpaw
+
+            found["libxc"] = gpaw.get_libraries()["libxc"]
     return found | {name: installed(name) for name in names}
 
 
 def _identity() -> dict[str, Any]:
-    """Pid, host and start of the own process, by which a reused pid can be told from it."""
+    """Which job this is; pid, host and start of the own process, to tell it from one of the same pid."""
     import psutil
 
     process = psutil.Process()
-    return {"pid": process.pid, "host": os.uname().nodename, "create_time": process.create_time()}
+    return {
+        "job_id": os.environ.get(JOB_ID_VARIABLE),
+        "pid": process.pid,
+        "host": os.uname().nodename,
+        "create_time": process.create_time(),
+    }
 
 
 def _announce(folder: Path, spec: JobSpec) -> None:
@@ -302,36 +289,19 @@ def _announce(folder: Path, spec: JobSpec) -> None:
         handle.write(json.dumps(entry) + "\n")
 
 
-@contextmanager
-def _stop_signals() -> Iterator[None]:
-    """Turn the stop signals into an exception (only the main thread may handle signals)."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, _stop) for number in STOP_SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _stop(number: int, _frame: FrameType | None) -> None:
-    _ignore_stop_signals()  # a second one must not break off the writing of the result
-    raise _StoppedError(number)
-
-
-def _ignore_stop_signals() -> None:
-    if threading.current_thread() is threading.main_thread():
-        for number in STOP_SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
-
-
 def main() -> None:
-    """Entry point of ``python -m dft.worker``."""
+    """Entry point of ``python -m dft.worker``.
+
+    Exits with 0 when a result was written, a failed one included; 3 when another process has the attempt;
+    1 when the directory cannot be used.
+    """
     parser = argparse.ArgumentParser(prog="python -m dft.worker", description="Compute one job directory.")
     parser.add_argument("job_dir", type=Path)
-    run_job(parser.parse_args().job_dir)
+    try:
+        is_ours = run_job(parser.parse_args().job_dir)
+    except (ExecutionError, OSError) as error:
+        sys.exit(f"sabatier: {error}")
+    sys.exit(0 if is_ours else EXIT_CLAIM_LOST)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.slurm import slurm_cluster  # noqa: F401 - a fixture
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path

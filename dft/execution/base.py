@@ -1,28 +1,45 @@
 """The seam between the job ledger and whatever starts processes.
 
-A back-end starts the worker on a job directory and can tell later whether anything of it is still
+A back-end starts the worker on job directories and can tell later whether anything of them is still
 alive. It knows nothing of success: an attempt succeeded if, and only if, its directory holds a valid
-``result.json``. It keeps no state of its own either, so that a driver started anew, on the same
-campaign, sees and controls the jobs of its dead predecessor.
+``result.json``. It keeps no state outside the job directories either, so that a driver started anew,
+on any host that can reach the same system, sees and controls the jobs of its dead predecessor.
 
-What every back-end promises (``tests/dft/test_execution.py`` holds each to it):
+What every back-end promises (``tests/dft/execution/test_contract.py`` holds each to it):
 
 - A job outlives the driver, whatever kills the driver.
 - ``submit`` is not atomic: a driver killed within it may have started a job whose id nobody knows.
   ``find`` gets that id back, or shows that there is no such job. In between the job may wait, but it
   never runs without a claim (``dft.jobs.take_claim``), so that submitting a directory twice computes
-  once.
-- A job that exceeds its time limit ends by itself. Its worker gets SIGUSR2 some time before (a tenth
-  of the limit, a minute at most) and may use the rest to leave a result.
-- ``GONE`` is final: once reported, nothing of the job computes or writes any more.
+  once, and a directory whose claim the driver has taken never computes.
+- The worker finds its own id in the environment variable :data:`JOB_ID_VARIABLE` and when its time is
+  up in :data:`JOB_END_VARIABLE`. It gets SIGUSR2 some time before, and may use the rest to leave a
+  result; after it the job ends by itself.
+- ``GONE`` is final: once reported, nothing of the job computes or writes any more, as far as the system
+  can know.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
+
+from dft.codes import FailureCode
+from dft.jobs import CalculationKind
+
+JOB_ID_VARIABLE = "SABATIER_JOB_ID"
+"""Environment variable with the back-end's id of the job that a worker is."""
+JOB_END_VARIABLE = "SABATIER_JOB_END"
+"""Environment variable with the time at which the job is ended, seconds since 1970."""
+
+
+def shown_id(job_id: str | None) -> str:
+    """Part of a job's id that a person may give to the system's own commands: a job number, a pid."""
+    return re.split("[~@]", job_id or "")[0]
 
 
 class JobPhase(StrEnum):
@@ -36,52 +53,96 @@ class JobPhase(StrEnum):
     """Ended, killed, cancelled, or never heard of."""
 
 
+@dataclass(frozen=True)
+class JobRequest:
+    """A job directory that is to be computed."""
+
+    job_dir: Path
+    """Holds ``job.json``."""
+    kind: CalculationKind
+    name: str
+    """What a person sees in a list of processes or in the queue."""
+    memory_factor: float = 1.0
+    """How much more memory than usual it needs."""
+
+
+@dataclass(frozen=True)
+class JobStatus:
+    """What the system says of a job."""
+
+    phase: JobPhase
+    native: str = ""
+    """State in the system's own word, such as ``CONFIGURING``."""
+    reason: str = ""
+    """Why it waits, or how it ended, in the system's words."""
+    elapsed_seconds: float | None = None
+    """How long it has been running."""
+    ended_as: FailureCode | None = None
+    """GONE: why it ended, where the system knows (out of memory, time limit, preempted, node failed)."""
+
+
 class Backend(Protocol):
     """What the ledger needs of a place where jobs run."""
 
-    def submit(self, job_dir: Path, *, cores: int, timeout_minutes: float, name: str) -> str:
-        """Start the worker on a job directory that holds ``job.json``; return without waiting.
+    def group_size(self, kind: CalculationKind) -> int:
+        """How many calculations of a kind may be given to one ``submit``."""
+        ...
 
-        Parameters
-        ----------
-        cores
-            MPI ranks that the worker will start.
-        timeout_minutes
-            Wall time after which the job is ended.
-        name
-            What a person sees in a list of processes or in the queue.
+    def submit(self, group: Sequence[JobRequest]) -> list[str]:
+        """Start workers on job directories, all of one kind; return without waiting.
 
         Returns
         -------
-        str
-            The back-end's own id of the job; any process on the same system may use it later.
+        list of str
+            The back-end's own id of each job, in order; any process on the same system may use them.
 
         Raises
         ------
+        config.errors.BackendUnavailableError
+            If the system does not answer: some of it may have been started all the same.
         config.errors.ExecutionError
-            If nothing could be started. The directory may be submitted again.
+            If the system refuses; nothing was started.
         """
         ...
 
-    def poll(self, job_ids: Sequence[str]) -> dict[str, JobPhase]:
-        """Tell the phase of many jobs by one look at the system.
+    def poll(self, job_ids: Sequence[str]) -> Mapping[str, JobStatus]:
+        """Tell the status of many jobs by one look at the system.
+
+        A job that cannot be seen from here (a local one of another machine) is left out.
 
         Raises
         ------
+        config.errors.BackendUnavailableError
+            If the system does not answer now. Nothing may be concluded about any of the jobs.
         config.errors.ExecutionError
-            If the system cannot be asked now, or an id belongs to another system. Nothing may be
-            concluded about any of the jobs.
+            If an id is none of this back-end's.
         """
         ...
 
-    def cancel(self, job_id: str) -> None:
-        """End a job and all its processes; no error if it is gone already."""
+    def cancel(self, job_ids: Sequence[str]) -> None:
+        """End jobs with all their processes; no error for those gone already.
+
+        A worker that runs gets SIGTERM first, and a few seconds for its result. On a cluster this returns
+        at once: ``poll`` tells when they are gone.
+
+        Raises
+        ------
+        config.errors.BackendUnavailableError
+            If the system does not answer now.
+        config.errors.ExecutionError
+            If a job cannot be ended from here.
+        """
         ...
 
     def find(self, job_dir: Path) -> str | None:
-        """Id of the living job on a directory; None if there is none.
+        """Id of the living job on a directory that nobody has claimed yet; None if there is none.
 
         For a submission whose id was lost with the driver. If the submission itself was cut short, it
         is completed here, so that the job found will run.
+
+        Raises
+        ------
+        config.errors.BackendUnavailableError
+            If the system does not answer now.
         """
         ...
