@@ -1,7 +1,7 @@
 """One campaign at work: its settings, home and store, and what it has spent.
 
 The stages of the loop are functions of a :class:`Campaign` in the modules named after them
-(``enumeration``, ``learning``, ``selection``, ``batch``); the Luigi tasks call one each.
+(``enumeration``, ``learning``, ``selection``, ``batch``, ``asynchronous``); the Luigi tasks call one each.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dft.codes import FailureCode
 from dft.jobs import CalculationKind
 from dft.references import REFERENCES
 from pipeline.candidates import Planner
-from pipeline.domain import BROKEN
+from pipeline.domain import BROKEN, IN_FLIGHT, TERMINAL, CalculationState
 from pipeline.home import CampaignHome
 from pipeline.materialise import Materialiser
 
@@ -45,6 +45,11 @@ class Campaign:
     def name(self) -> str:
         """Name of the campaign."""
         return self.settings.name
+
+    @property
+    def is_async(self) -> bool:
+        """Whether replacements are chosen whenever results arrive, without waiting for a round's end."""
+        return self.settings.mode == "async"
 
     @cached_property
     def planner(self) -> Planner:
@@ -140,9 +145,9 @@ class Campaign:
     def reason_to_stop(self) -> str | None:
         """Say why the campaign is complete; None while there is something left to do."""
         rounds = self.rounds()
-        if not rounds or not all(r.is_closed for r in rounds):
+        if not rounds or not all(r.is_closed for r in rounds) or self.is_reopened():
             return None
-        if rounds[-1].number >= self.last_round:
+        if self.last_round is not None and rounds[-1].number >= self.last_round:
             return f"all {self.last_round + 1} rounds are done"
         if (spent := self.cpu_budget_spent()) is not None:
             return spent
@@ -151,6 +156,11 @@ class Campaign:
         if not self.open_candidates():
             return "every candidate that could be computed has been computed"
         return None
+
+    def is_reopened(self) -> bool:
+        """Tell whether something is to be computed again although all rounds are closed: a person asked."""
+        is_closed = all(r.is_closed for r in self.rounds())
+        return is_closed and any(c.state not in TERMINAL for c in self.calculations())
 
     def cpu_budget_spent(self) -> str | None:
         """Say that the CPU-hours are spent; None while they are not."""
@@ -180,17 +190,38 @@ class Campaign:
             and c.site.surface_id not in surfaces
         ]
 
+    def pending(self) -> list[Candidate]:
+        """List candidates whose energy is on its way: chosen here and not ended, or computed elsewhere.
+
+        What a person has paused is not on its way.
+        """
+        chosen = self.store.calculations(ids=self.chosen_ids())
+        pending = {c.id for c in chosen if c.state not in TERMINAL and c.state is not CalculationState.PAUSED}
+        pending |= {c.id for c in self.store.calculations(states=IN_FLIGHT, kinds={CalculationKind.ADSLAB})}
+        return [c for c in self.candidates if c.calculation_id in pending]
+
     @property
-    def last_round(self) -> int:
-        """Number of the last round that the budget allows; the seed round is 0."""
-        return self.settings.budget.rounds
+    def last_round(self) -> int | None:
+        """Number of the last round that the budget allows; the seed round is 0.
+
+        None in ``mode: async``: a round is a single decision there, and their number is no limit.
+        """
+        return None if self.is_async else self.settings.budget.rounds
 
 
 @contextmanager
 def open_campaign(
-    settings: CampaignSettings, home: Path, lost_hosts: frozenset[str] = frozenset()
+    settings: CampaignSettings,
+    home: Path,
+    lost_hosts: frozenset[str] = frozenset(),
+    patience_seconds: float | None = None,
 ) -> Iterator[Campaign]:
     """Open a campaign's store for as long as the context lasts.
+
+    Parameters
+    ----------
+    patience_seconds
+        How long an operation is tried again while the database is away.
 
     Raises
     ------
@@ -199,5 +230,5 @@ def open_campaign(
     """
     from pipeline.store import open_store
 
-    with open_store(settings.store, home) as store:
+    with open_store(settings.store, home, patience_seconds=patience_seconds) as store:
         yield Campaign(settings, CampaignHome(home), store, lost_hosts)

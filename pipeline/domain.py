@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
     from ase import Atoms
 
@@ -109,23 +110,28 @@ class CalculationState(StrEnum):
     """A valid energy is there, its outcome not yet judged."""
     FAILED = "FAILED"
     CANCELLED = "CANCELLED"
+    """A person does not want it; for good, until ``retry`` or ``rerun``."""
+    PAUSED = "PAUSED"
+    """A person wants it later: it waits for ``resume``."""
     VALID = "VALID"
     REJECTED = "REJECTED"
 
 
 _S = CalculationState
 TRANSITIONS: Mapping[CalculationState, frozenset[CalculationState]] = {
-    _S.PLANNED: frozenset({_S.SUBMITTING, _S.FAILED, _S.CANCELLED}),
-    _S.SUBMITTING: frozenset({_S.SUBMITTED, _S.PLANNED, _S.FAILED, _S.DONE, _S.CANCELLED}),
-    _S.SUBMITTED: frozenset({_S.RUNNING, _S.PLANNED, _S.DONE, _S.FAILED, _S.CANCELLED}),
-    _S.RUNNING: frozenset({_S.DONE, _S.FAILED, _S.PLANNED, _S.CANCELLED}),
+    _S.PLANNED: frozenset({_S.SUBMITTING, _S.FAILED, _S.CANCELLED, _S.PAUSED}),
+    _S.SUBMITTING: frozenset({_S.SUBMITTED, _S.PLANNED, _S.FAILED, _S.DONE, _S.CANCELLED, _S.PAUSED}),
+    _S.SUBMITTED: frozenset({_S.RUNNING, _S.PLANNED, _S.DONE, _S.FAILED, _S.CANCELLED, _S.PAUSED}),
+    _S.RUNNING: frozenset({_S.DONE, _S.FAILED, _S.PLANNED, _S.CANCELLED, _S.PAUSED}),
     _S.DONE: frozenset({_S.VALID, _S.REJECTED}),
     _S.FAILED: frozenset({_S.PLANNED}),
     _S.CANCELLED: frozenset({_S.PLANNED}),
-    _S.VALID: frozenset(),
-    _S.REJECTED: frozenset(),
+    _S.PAUSED: frozenset({_S.PLANNED, _S.CANCELLED}),
+    _S.VALID: frozenset({_S.PLANNED}),
+    _S.REJECTED: frozenset({_S.PLANNED}),
 }
-"""Allowed moves. Back to PLANNED means that the attempt is over and another one is due."""
+"""Allowed moves. Back to PLANNED means that the attempt is over and another one is due; from VALID and
+REJECTED only a person's ``rerun`` leads there."""
 
 IN_FLIGHT = frozenset({_S.SUBMITTING, _S.SUBMITTED, _S.RUNNING})
 """States in which a job may be computing."""
@@ -160,6 +166,16 @@ class Calculation:
     job_id: str | None = None
     """The back-end's name for the running job."""
     cpu_seconds: float = 0.0
+    owner: str | None = None
+    """Driver that is submitting the current attempt; see ``pipeline.drivers``."""
+    since: datetime | None = None
+    """When it came into its state, by the database's clock (UTC)."""
+    memory_factor: float = 1.0
+    """How much more memory than its kind usually gets; raised once after OUT_OF_MEMORY."""
+    forgiven: int = 0
+    """Attempts up to this one do not count against ``execution.max_attempts``: a person asked for more."""
+    fresh_after: int = 0
+    """Attempts up to this one are not gone on with: a person asked to start from scratch."""
 
 
 @dataclass(frozen=True)
@@ -177,3 +193,5 @@ class Observation:
     """ΔE = E(adslab) − E(slab) − E(reference), eV."""
     recipe_digest: str
     round: int
+    attempt: int = 0
+    """Attempt that it was found by; a later one replaces it."""

@@ -1,4 +1,4 @@
-"""How a driver comes to an end before the last round without anything being wrong."""
+"""How a driver comes to an end before the campaign does, without anything being wrong."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from config.errors import SabatierError
 
 
 class Drained(SabatierError):  # noqa: N818 - an end, not an error
-    """The driver was asked to stop, and nothing of its own is under way any more."""
+    """The driver was asked to stop, and nothing is under way any more."""
 
     exit_code = 130
 
@@ -19,5 +19,17 @@ class BudgetSpent(SabatierError):  # noqa: N818
 
 class NothingLeft(SabatierError):  # noqa: N818
     """There is nothing to choose any more: the campaign is complete before its last round."""
+
+    exit_code = 0
+
+
+class StepDone(SabatierError):  # noqa: N818
+    """``run --once`` has done all that can be done now; jobs are under way."""
+
+    exit_code = 0
+
+
+class Held(SabatierError):  # noqa: N818
+    """A person has paused what is left to do."""
 
     exit_code = 0

@@ -95,6 +95,7 @@ class Judge:
             delta_e_ev=delta_e_ev,
             recipe_digest=adslab.recipe_digest,
             round=self.round_of.get(adslab.id, 0),
+            attempt=adslab.attempt,
         )
 
 

@@ -9,27 +9,24 @@ Layout::
     <home>/mongo/                 the embedded database
     <home>/driver.log            what Luigi says of the loop
     <home>/sessions.jsonl         when drivers started and ended
-    <home>/driver.lock            held by the driver at work
+
+Several drivers may share a home, on one host or, on a shared file system, on several.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from config.campaign import CampaignSettings
-from config.errors import ConfigError, ExecutionError
+from config.errors import ConfigError
 from dft.jobs import write_atomically
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from pipeline.domain import Calculation
 
 FROZEN_KEYS = ("name", "bulks", "surfaces", "recipe", "seed")
@@ -94,13 +91,6 @@ class CampaignHome:
         own = self.job_dir(calculation.id, calculation.attempt)
         return own if own.exists() or calculation.job_dir is None else Path(calculation.job_dir)
 
-    def holds(self, calculation: Calculation) -> bool:
-        """Tell whether a calculation's current attempt is this home's, also after the home was moved."""
-        if calculation.job_dir is None:
-            return True
-        home = Path(calculation.job_dir).parents[2]
-        return home == self.path or not home.exists()
-
     def last_attempt(self, calculation_id: str) -> int:
         """Return the highest attempt of a calculation that has a directory; 0 when there is none."""
         folder = self.jobs / calculation_id
@@ -161,42 +151,10 @@ class CampaignHome:
                 )
                 raise ConfigError(message)
 
-    @contextmanager
-    def driver_lock(self) -> Iterator[None]:
-        """Hold the campaign for one driver; the lock vanishes with the process, however it ends.
-
-        Raises
-        ------
-        ExecutionError
-            If another driver is at work here.
-        """
-        with self._lock_file() as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                handle.seek(0)
-                holder = handle.read().strip() or "unknown"
-                message = (
-                    f"another 'sabatier run' is driving {self.path} ({holder}); "
-                    "watch it with 'sabatier status', or stop it with Ctrl-C"
-                )
-                raise ExecutionError(message) from None
-            handle.truncate(0)
-            handle.write(f"process {os.getpid()} on {os.uname().nodename}")
-            handle.flush()
-            yield
-
-    def _lock_file(self) -> IO[str]:
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            return (self.path / "driver.lock").open("a+", encoding="utf-8")
-        except OSError as error:
-            message = f"cannot write the campaign's home {self.path}: {error.strerror or error}"
-            raise ConfigError(message) from error
-
     def record_session(self, event: str, **fields: Any) -> None:
         """Append a line to the log of driver sessions."""
-        line = {"event": event, "time": datetime.now(UTC).isoformat(), "pid": os.getpid(), **fields}
+        who = {"pid": os.getpid(), "host": os.uname().nodename}
+        line = {"event": event, "time": datetime.now(UTC).isoformat(), **who, **fields}
         with self.sessions_file.open("a", encoding="utf-8") as handle:
             handle.write(json.dumps(line) + "\n")
 

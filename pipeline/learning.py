@@ -7,7 +7,7 @@ kept, one file per round and adsorbate, because ranking and plots need them as t
 
 from __future__ import annotations
 
-import os
+import io
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from config.errors import StoreError
+from dft.jobs import write_atomically
 from pipeline.store.records import ModelRecord
 
 if TYPE_CHECKING:
@@ -63,10 +64,18 @@ def lowest_by_site(observations: list[Observation]) -> list[Observation]:
     return sorted(best.values(), key=lambda o: o.site_id)
 
 
+@dataclass(frozen=True)
+class Trained:
+    """A surrogate's record and what it predicts, before either is kept."""
+
+    predictions: Predictions
+    model: ModelRecord
+
+
 def train_round(campaign: Campaign, number: int) -> None:
     """Train the surrogates of a round, predict every site, and record both."""
-    for adsorbate in campaign.settings.adsorbates:
-        _train(campaign, number, adsorbate)
+    for trained in train(campaign, number).values():
+        keep(campaign, trained)
 
 
 def is_trained(campaign: Campaign, number: int) -> bool:
@@ -86,7 +95,30 @@ def _is_readable(campaign: Campaign, number: int, adsorbate: str) -> bool:
     return True
 
 
-def _train(campaign: Campaign, number: int, adsorbate: str) -> None:
+def train(campaign: Campaign, number: int, *, with_metrics: bool = True) -> dict[str, Trained]:
+    """Train a surrogate for each adsorbate on all observations so far and predict every site.
+
+    Parameters
+    ----------
+    number
+        Round that it is for.
+    with_metrics
+        Whether to cross-validate, which costs several times as much as the rest.
+    """
+    return {
+        adsorbate: _train(campaign, number, adsorbate, with_metrics=with_metrics)
+        for adsorbate in campaign.settings.adsorbates
+    }
+
+
+def keep(campaign: Campaign, trained: Trained) -> None:
+    """Store a surrogate's record and its predictions."""
+    predictions = trained.predictions
+    _write_predictions(predictions_file(campaign, predictions.round, predictions.adsorbate), predictions)
+    campaign.store.save_model(trained.model)
+
+
+def _train(campaign: Campaign, number: int, adsorbate: str, *, with_metrics: bool) -> Trained:
     from surrogate.models import AdsorptionSurrogate
 
     sites = campaign.sites
@@ -101,12 +133,10 @@ def _train(campaign: Campaign, number: int, adsorbate: str) -> None:
     surrogate = factory()
     surrogate.fit(environments, delta_e)
     mean, std = surrogate.predict([environment(site) for site in sites])
-    metrics = _grouped_metrics(factory, environments, delta_e, [o.bulk_id for o in observations])
-    _write_predictions(
-        predictions_file(campaign, number, adsorbate),
+    bulks = [o.bulk_id for o in observations]
+    metrics = _grouped_metrics(factory, environments, delta_e, bulks) if with_metrics else {}
+    return Trained(
         Predictions(adsorbate, number, tuple(site_by_id), np.asarray(mean), np.asarray(std)),
-    )
-    campaign.store.save_model(
         ModelRecord(
             campaign=campaign.name,
             round=number,
@@ -114,7 +144,7 @@ def _train(campaign: Campaign, number: int, adsorbate: str) -> None:
             record=surrogate.record(),
             metrics=metrics,
             training_ids=tuple(o.calculation_id for o in observations),
-        )
+        ),
     )
 
 
@@ -138,18 +168,15 @@ def predictions_file(campaign: Campaign, number: int, adsorbate: str) -> Path:
 
 def _write_predictions(path: Path, predictions: Predictions) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as handle:
-        np.savez_compressed(
-            handle,
-            round=predictions.round,
-            site_ids=np.array(predictions.site_ids),
-            mean_ev=predictions.mean_ev,
-            std_ev=predictions.std_ev,
-        )
-        handle.flush()
-        os.fsync(handle.fileno())
-    temporary.replace(path)
+    memory = io.BytesIO()
+    np.savez_compressed(
+        memory,
+        round=predictions.round,
+        site_ids=np.array(predictions.site_ids),
+        mean_ev=predictions.mean_ev,
+        std_ev=predictions.std_ev,
+    )
+    write_atomically(path, memory.getvalue())
 
 
 def read_predictions(campaign: Campaign, number: int, adsorbate: str) -> Predictions:

@@ -56,7 +56,8 @@ class Materialiser:
             recipe=self.settings.recipe,
             atoms=AtomsRecord.from_atoms(atoms),
             n_adsorbate_atoms=len(adsorbate.symbols) if adsorbate else 0,
-            cores=self.settings.execution.cores_per_calculation,
+            cores=self.settings.execution.tasks_for(calculation.kind.value),
+            launcher=self.settings.execution.mpi_launcher,
         )
 
     def _gas(self, calculation: Calculation) -> Atoms:

@@ -2,68 +2,112 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from dft.jobs import CalculationKind
-from pipeline.domain import BROKEN, IN_FLIGHT
+from dft.jobs import JOB_FILE, RESULT_FILE, CalculationKind
+from pipeline.domain import BROKEN, IN_FLIGHT, CalculationState
+from pipeline.queue_view import brief, drivers_at_work, in_flight_view
+from pipeline.tails import error_tail
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from pipeline.campaign import Campaign
     from pipeline.domain import Calculation
 
+TAILS_PER_CODE = 3
+"""Failed calculations of each code whose job's last words are read: the others died alike."""
 
-def status_document(campaign: Campaign) -> dict[str, Any]:
-    """Where a campaign stands: enumeration, rounds, calculations by state, budget, problems."""
+
+def status_document(
+    campaign: Campaign, wanted: Callable[[Calculation], bool] | None = None
+) -> dict[str, Any]:
+    """Where a campaign stands: enumeration, rounds, calculations by state, budget, jobs, problems.
+
+    Parameters
+    ----------
+    wanted
+        Calculations to list under ``calculations`` besides; none when left out.
+    """
     calculations = campaign.calculations()
-    budget = campaign.settings.budget
+    record = campaign.store.campaign(campaign.name)
     reason = campaign.reason_to_stop()
-    return {
+    running, scheduler = in_flight_view(campaign, [c for c in calculations if c.state in IN_FLIGHT])
+    document = {
         "campaign": campaign.name,
         "home": str(campaign.home.path),
         "complete": reason is not None,
         "reason": reason,
-        "bulks": len(campaign.bulks),
-        "surfaces": len(campaign.surfaces),
-        "sites": len(campaign.sites),
-        "candidates": len(campaign.candidates),
-        "rounds": [
-            {"round": r.number, "closed": r.is_closed, "chosen": len(r.calculation_ids)}
-            for r in campaign.rounds()
-        ],
+        "paused": record is not None and record.paused,
+        "drivers": drivers_at_work(campaign),
+        "scheduler": scheduler,
+        **_sizes(campaign),
         "last_round": campaign.last_round,
-        "states": dict(Counter(c.state.value for c in calculations)),
-        "kinds": {
-            k.value: dict(Counter(c.state.value for c in calculations if c.kind is k))
-            for k in CalculationKind
-        },
+        "states": _by_state(calculations),
+        "kinds": {k.value: _by_state([c for c in calculations if c.kind is k]) for k in CalculationKind},
         "adsorption_energies": len(campaign.observations()),
-        "budget": {
-            "calculations": budget.calculations,
-            "calculations_chosen": len(campaign.chosen_ids()),
-            "cpu_hours": budget.cpu_hours,
-            "cpu_hours_spent": campaign.cpu_hours_spent(),
-        },
-        "running": [_brief(c) for c in calculations if c.state in IN_FLIGHT],
-        "problems": [_brief(c) for c in calculations if c.state in BROKEN],
+        "budget": _budget(campaign),
+        "running": running,
+        "results_waiting": sum(row["is_result_waiting"] for row in running),
+        "jobs_gone": sum(row["is_gone"] for row in running),
+        **_problems(campaign, [c for c in calculations if c.state in BROKEN]),
         "models": [
             {"round": m.round, "adsorbate": m.adsorbate, "metrics": m.metrics}
             for m in campaign.store.models(campaign.name)
         ],
     }
+    if wanted is not None:
+        chosen = [c for c in calculations if wanted(c)]
+        document["calculations"] = [{"kind": c.kind.value, **brief(c)} for c in chosen]
+    return document
 
 
-def _brief(calculation: Calculation) -> dict[str, Any]:
+def _by_state(calculations: list[Calculation]) -> dict[str, int]:
+    """Count calculations by state, in the order in which a calculation goes through them."""
+    counts = Counter(c.state for c in calculations)
+    return {state.value: counts[state] for state in CalculationState if counts[state]}
+
+
+def _sizes(campaign: Campaign) -> dict[str, Any]:
+    sites = campaign.store.count(campaign.name, "sites")
     return {
-        "id": calculation.id,
-        "label": calculation.label,
-        "state": calculation.state.value,
-        "attempt": calculation.attempt,
-        "code": calculation.code.value if calculation.code else None,
-        "message": calculation.message,
-        "job_dir": calculation.job_dir,
+        "bulks": campaign.store.count(campaign.name, "bulks"),
+        "surfaces": campaign.store.count(campaign.name, "surfaces"),
+        "sites": sites,
+        "candidates": sites * len(campaign.settings.adsorbates),
+        "rounds": [
+            {"round": r.number, "closed": r.is_closed, "chosen": len(r.calculation_ids)}
+            for r in campaign.rounds()
+        ],
     }
+
+
+def _budget(campaign: Campaign) -> dict[str, Any]:
+    budget = campaign.settings.budget
+    return {
+        "calculations": budget.calculations,
+        "calculations_chosen": len(campaign.chosen_ids()),
+        "cpu_hours": budget.cpu_hours,
+        "cpu_hours_spent": campaign.cpu_hours_spent(),
+    }
+
+
+def _problems(campaign: Campaign, broken: list[Calculation]) -> dict[str, Any]:
+    """Everything that failed, and how often by code; ``tail`` is null where it was not looked up."""
+    counts: Counter[str] = Counter()
+    rows = []
+    for calculation in broken:
+        code = calculation.code.value if calculation.code else calculation.state.value
+        counts[code] += 1
+        is_read = counts[code] <= TAILS_PER_CODE
+        job_dir = campaign.home.locate(calculation)
+        tail = error_tail(calculation.message, job_dir) if is_read else None
+        rows.append({"kind": calculation.kind.value, **brief(calculation), "tail": tail})
+    return {"problems": rows, "problem_codes": dict(counts.most_common())}
 
 
 def show_document(campaign: Campaign, kind: str, identifier: str) -> dict[str, Any]:
@@ -91,7 +135,7 @@ def _show_bulk(campaign: Campaign, identifier: str) -> dict[str, Any]:
         "n_atoms": len(bulk.atoms),
         "cell_lengths_a": [float(x) for x in bulk.atoms.cell.lengths()],
         "surfaces": [{"id": s.id, "label": s.label} for s in surfaces],
-        "calculations": [_brief(c) for c in own],
+        "calculations": [brief(c) for c in own],
     }
 
 
@@ -119,7 +163,7 @@ def _show_site(campaign: Campaign, identifier: str) -> dict[str, Any]:
         **_plain(campaign.site(identifier)),
         "predictions": predictions,
         "observations": [asdict(o) for o in campaign.observations() if o.site_id == identifier],
-        "calculations": [_brief(c) for c in campaign.store.calculations(ids=mine)],
+        "calculations": [brief(c) for c in campaign.store.calculations(ids=mine)],
     }
 
 
@@ -130,4 +174,43 @@ def _show_calculation(campaign: Campaign, identifier: str) -> dict[str, Any]:
     chosen = [{"round": r.number, "predicted_ev": s.mean_ev, "predicted_std_ev": s.std_ev} for r, s in rounds]
     observed = [asdict(o) for o in campaign.observations() if o.calculation_id == identifier]
     files = sorted(p.name for p in campaign.home.locate(calculation).glob("*"))
-    return {**_plain(calculation), "chosen": chosen, "observations": observed, "files": files}
+    return {
+        **_plain(calculation),
+        "chosen": chosen,
+        "observations": observed,
+        "attempts": _attempts(campaign, calculation),
+        "files": files,
+    }
+
+
+def _attempts(campaign: Campaign, calculation: Calculation) -> list[dict[str, Any]]:
+    """Tell what the store and the folders know of each attempt."""
+    rows = []
+    for attempt in campaign.store.attempts(calculation.id):
+        job_dir = campaign.home.locate(replace(calculation, attempt=attempt.number, job_dir=attempt.job_dir))
+        result = _read(job_dir / RESULT_FILE)
+        rows.append(
+            {
+                "attempt": attempt.number,
+                "state": attempt.state.value,
+                "code": attempt.code.value if attempt.code else result.get("code"),
+                "job_id": attempt.job_id,
+                "host": result.get("hostname"),
+                "cpu_seconds": result.get("cpu_seconds"),
+                "wall_seconds": result.get("wall_seconds"),
+                "restarted_from": _read(job_dir / JOB_FILE).get("restart_from"),
+                "started_at": attempt.started_at.isoformat(),
+                "ended_at": attempt.ended_at.isoformat() if attempt.ended_at else None,
+                "job_dir": str(job_dir),
+            }
+        )
+    return rows
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Read a file of a job directory; empty where it is missing or torn."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

@@ -1,8 +1,10 @@
 """Choosing the candidates of a round.
 
-A candidate chosen before, under way, or whose site already has an observation (an adsorbate placed
-elsewhere ended there) is never chosen again. The seed round has no observations to go by: it takes
-pure metals first, whose ΔE are references of the fingerprint, then a spread of environments.
+A candidate chosen before, or whose site already has an observation (an adsorbate placed elsewhere ended
+there), is never chosen again; one that another campaign of the database is computing is chosen last, since
+its energy comes for nothing. The seed round has no observations to go by: it takes pure metals first, whose
+ΔE are references of the fingerprint, then a spread of environments. Later rounds count what is under way as
+computed, with the mean that is predicted of it now.
 """
 
 from __future__ import annotations
@@ -18,10 +20,13 @@ from pipeline.store.records import RoundRecord, Selection
 from pipeline.versions import package_versions
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from pipeline.campaign import Campaign
     from pipeline.domain import Candidate
+    from pipeline.learning import Predictions
     from surrogate.fingerprint import SiteEnvironment
 
 SEED_ROUND = 0
@@ -45,21 +50,53 @@ def select_round(campaign: Campaign, number: int) -> RoundRecord:
         reason = campaign.cpu_budget_spent()
         if reason is not None:
             raise BudgetSpent(reason)
-        chosen = _choose(campaign, number)
-        if not chosen:
+        predictions = {
+            name: read_predictions(campaign, number, name) for name in campaign.settings.adsorbates
+        }
+        wanted = choose_round(campaign, number, predictions, usual_size(campaign, number))
+        if not wanted.selections:
             raise NothingLeft(campaign.reason_to_stop() or "no candidate is left")
-        record = campaign.store.create_round(
-            RoundRecord(
-                campaign=campaign.name,
-                number=number,
-                selections=tuple(chosen),
-                seed=campaign.settings.seed,
-                config_digest=campaign.settings.digest(),
-                versions=package_versions(),
-            )
-        )
-    _plan(campaign, record)
+        record = campaign.store.create_round(wanted)
+    plan_round(campaign, record)
     return record
+
+
+def usual_size(campaign: Campaign, number: int) -> int:
+    """How many candidates a round of ``mode: batch`` has, and the seed round of any mode."""
+    return campaign.settings.seed_size if number == SEED_ROUND else campaign.settings.batch_size
+
+
+def choose_round(
+    campaign: Campaign, number: int, predictions: Mapping[str, Predictions], size: int
+) -> RoundRecord:
+    """Choose the candidates of a round, shared evenly between adsorbates; nothing is stored.
+
+    Parameters
+    ----------
+    number
+        One more than that of the last round, so that every earlier choice is known.
+    predictions
+        Of the round's surrogates, by adsorbate.
+    size
+        How many are wanted; fewer are chosen when the budget or the candidates run out.
+    """
+    settings = campaign.settings
+    rng = np.random.default_rng([settings.seed, number])
+    open_candidates, pending = campaign.open_candidates(), campaign.pending()
+    pools = {
+        name: _pool(predictions[name], [c for c in open_candidates if c.adsorbate == name], pending)
+        for name in settings.adsorbates
+    }
+    choose = _choose_seed if number == SEED_ROUND else _choose_by_prediction
+    chosen = choose(campaign, pools, min(size, campaign.calculations_left()), rng)
+    return RoundRecord(
+        campaign=campaign.name,
+        number=number,
+        selections=tuple(s for name in settings.adsorbates for s in pools[name].selections(chosen[name])),
+        seed=settings.seed,
+        config_digest=settings.digest(),
+        versions=package_versions(),
+    )
 
 
 def is_selected(campaign: Campaign, number: int) -> bool:
@@ -70,7 +107,7 @@ def is_selected(campaign: Campaign, number: int) -> bool:
     return len(campaign.store.calculations(ids=record.calculation_ids)) == len(record.calculation_ids)
 
 
-def _plan(campaign: Campaign, record: RoundRecord) -> None:
+def plan_round(campaign: Campaign, record: RoundRecord) -> None:
     """Put everything that a round's candidates need into the ledger; existing calculations stay."""
     wanted = set(record.calculation_ids)
     surfaces = {s.id: s for s in campaign.surfaces}
@@ -84,25 +121,22 @@ def _plan(campaign: Campaign, record: RoundRecord) -> None:
     campaign.store.plan(list(calculations.values()))
 
 
-def _choose(campaign: Campaign, number: int) -> list[Selection]:
-    """Choose a round's candidates, the batch shared evenly between adsorbates."""
-    settings = campaign.settings
-    rng = np.random.default_rng([settings.seed, number])
-    size = settings.seed_size if number == SEED_ROUND else settings.batch_size
-    candidates = campaign.open_candidates()
-    pools = {name: _pool(campaign, number, name, candidates) for name in settings.adsorbates}
-    choose = _choose_seed if number == SEED_ROUND else _choose_by_prediction
-    chosen = choose(campaign, pools, min(size, campaign.calculations_left()), rng)
-    return [selection for name in settings.adsorbates for selection in pools[name].selections(chosen[name])]
-
-
 @dataclass(frozen=True)
 class _Pool:
-    """Candidates of one adsorbate that may be chosen, with what is predicted of them (eV)."""
+    """Candidates of one adsorbate, with what is predicted of them (eV), those under way at the end."""
 
     candidates: list[Candidate]
     mean: NDArray[np.float64]
     std: NDArray[np.float64]
+    n_open: int
+    """How many, from the first on, have not been chosen by this campaign."""
+    is_pending: NDArray[np.bool_]
+    """Under way, here or in another campaign, of shape (n_candidates,)."""
+
+    @property
+    def is_open(self) -> NDArray[np.bool_]:
+        """May be chosen, of shape (n_candidates,)."""
+        return np.arange(len(self.candidates)) < self.n_open
 
     @property
     def environments(self) -> list[SiteEnvironment]:
@@ -127,23 +161,30 @@ class _Pool:
         ]
 
 
-def _pool(campaign: Campaign, number: int, adsorbate: str, open_candidates: list[Candidate]) -> _Pool:
-    predicted = read_predictions(campaign, number, adsorbate).by_site()
-    candidates = [c for c in open_candidates if c.adsorbate == adsorbate]
+def _pool(predictions: Predictions, open_candidates: list[Candidate], pending: list[Candidate]) -> _Pool:
+    predicted = predictions.by_site()
+    known = {c.id for c in open_candidates}
+    mine = [c for c in pending if c.adsorbate == predictions.adsorbate]
+    candidates = [*open_candidates, *(c for c in mine if c.id not in known)]
     values = np.array([predicted[c.site.id] for c in candidates]).reshape(-1, 2)
-    return _Pool(candidates, values[:, 0], values[:, 1])
+    under_way = {c.id for c in mine}
+    is_pending = np.array([c.id in under_way for c in candidates], dtype=bool)
+    return _Pool(candidates, values[:, 0], values[:, 1], len(open_candidates), is_pending)
 
 
 def _choose_by_prediction(
     campaign: Campaign, pools: dict[str, _Pool], n: int, rng: np.random.Generator
 ) -> dict[str, NDArray[np.int64]]:
-    """Choose among the contenders; where they do not fill the batch, among the others too."""
+    """Choose among the contenders; then among the others; then what is under way in other campaigns."""
     contenders = {name: _contenders(campaign, name, pool) for name, pool in pools.items()}
-    chosen = _choose_among(campaign, pools, contenders, n, rng)
-    left = n - sum(len(indices) for indices in chosen.values())
-    others = {name: ~is_contender for name, is_contender in contenders.items()}
-    more = _choose_among(campaign, pools, others, left, rng)
-    return {name: np.concatenate([chosen[name], more[name]]) for name in pools}
+    others = {name: pool.is_open & ~pool.is_pending & ~contenders[name] for name, pool in pools.items()}
+    elsewhere = {name: pool.is_open & pool.is_pending for name, pool in pools.items()}
+    chosen = {name: np.zeros(0, dtype=np.int64) for name in pools}
+    for is_allowed in (contenders, others, elsewhere):
+        left = n - sum(len(indices) for indices in chosen.values())
+        more = _choose_among(campaign, pools, is_allowed, left, rng)
+        chosen = {name: np.concatenate([chosen[name], more[name]]) for name in pools}
+    return chosen
 
 
 def _contenders(campaign: Campaign, adsorbate: str, pool: _Pool) -> NDArray[np.bool_]:
@@ -154,10 +195,20 @@ def _contenders(campaign: Campaign, adsorbate: str, pool: _Pool) -> NDArray[np.b
     lowest: dict[str, float] = {}
     for o in campaign.observations(adsorbate):
         lowest[o.surface_id] = min(o.delta_e_ev, lowest.get(o.surface_id, np.inf))
+    for i in np.flatnonzero(pool.is_pending):
+        surface_id = pool.candidates[i].site.surface_id
+        lowest[surface_id] = min(float(pool.mean[i]), lowest.get(surface_id, np.inf))
     computed = np.array([lowest.get(c.site.surface_id, np.inf) for c in pool.candidates])
-    return contenders(
-        pool.mean, pool.surface_labels, computed, target=target.target_ev, window=target.window_ev
+    free = np.flatnonzero(pool.is_open & ~pool.is_pending)
+    is_contender = np.zeros(len(pool.candidates), dtype=bool)
+    is_contender[free] = contenders(
+        pool.mean[free],
+        pool.surface_labels[free],
+        computed[free],
+        target=target.target_ev,
+        window=target.window_ev,
     )
+    return is_contender
 
 
 def _choose_among(
@@ -179,6 +230,7 @@ def _choose_among(
             window=targets[name].window_ev,
             is_excluded=~is_allowed[name],
             labels=(pool.surface_labels, environment_labels(pool.environments)),
+            is_pending=pool.is_pending,
         )
         for name, pool in pools.items()
     }
@@ -192,11 +244,11 @@ def _choose_seed(
     from surrogate.acquisition import choose_seed, share_batch
 
     reference = _reference_surfaces(campaign)
-    shares = share_batch({name: len(pool.candidates) for name, pool in pools.items()}, n, rng)
+    shares = share_batch({name: pool.n_open for name, pool in pools.items()}, n, rng)
     return {
         name: choose_seed(
-            pool.environments,
-            np.array([c.site.surface_id in reference for c in pool.candidates]),
+            pool.environments[: pool.n_open],
+            np.array([c.site.surface_id in reference for c in pool.candidates[: pool.n_open]]),
             shares[name],
             rng,
         )

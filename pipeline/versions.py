@@ -15,7 +15,7 @@ PACKAGES = (
     "scipy",
     "luigi",
     "mongoengine",
-    "submitit",
+    "qtoolkit",
 )
 
 

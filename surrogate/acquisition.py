@@ -7,7 +7,7 @@ Strategies (energies in eV; ``t`` the target, ``w`` the half-width of the window
   Lett. 97, 181 (2006)), which stays exact when every weight underflows.
 - ``hit_probability``: greatest P(abs(ΔE − t) ≤ w) under N(μ, σ²). Each further candidate on the surface of
   one already taken counts half as much as the one before, and likewise of equal surroundings: surfaces are
-  what is sought, and equal surroundings get equal predictions.
+  what is sought, and equal surroundings get equal predictions. Those under way come before all others.
 - ``greedy``: smallest abs(μ − t).
 - ``random``: any.
 
@@ -53,6 +53,8 @@ class Candidates:
     labels: Sequence[NDArray[np.int64]] = ()
     """Arrays that are equal for candidates that resemble each other: of one surface, or of equal
     surroundings (:func:`surrogate.fingerprint.environment_labels`)."""
+    is_pending: NDArray[np.bool_] | None = None
+    """Under way: excluded too, and what resembles them counts less."""
 
 
 def hit_probability(
@@ -79,6 +81,7 @@ def choose(
     width: float = 0.10,
     is_excluded: NDArray[np.bool_] | None = None,
     labels: Sequence[NDArray[np.int64]] = (),
+    is_pending: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.int64]:
     """Choose candidates of one adsorbate.
 
@@ -96,7 +99,7 @@ def choose(
         Standard deviation ``s`` of ``gaussian``, eV.
     is_excluded
         Candidates that may not be chosen: computed, under way, or given up.
-    labels
+    labels, is_pending
         See :class:`Candidates`; only ``hit_probability`` uses them.
 
     Returns
@@ -117,7 +120,11 @@ def choose(
         score = -0.5 * ((mean - target) / width) ** 2 + rng.gumbel(size=len(mean))
     elif strategy == "hit_probability":
         score = hit_probability(mean, std, target, window)
-        repeats = sum((_repeats(score, label[allowed]) for label in labels), np.zeros(len(score), dtype=int))
+        repeats = np.zeros(len(score), dtype=np.int64)
+        for label in labels:
+            repeats += _repeats(score, label[allowed])
+            if is_pending is not None:
+                repeats += _counts(label[is_pending], label[allowed])
         score = score * REPEAT_DISCOUNT**repeats
     elif strategy == "greedy":
         score = -np.abs(mean - target)
@@ -139,6 +146,16 @@ def _repeats(score: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[n
     repeats = np.empty(len(labels), dtype=np.int64)
     repeats[by_label] = position - np.maximum.accumulate(np.where(starts, position, 0))
     return repeats
+
+
+def _counts(labels: NDArray[np.int64], of: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How often each label of ``of`` occurs in ``labels``, of the shape of ``of``."""
+    values, counts = np.unique(labels, return_counts=True)
+    if not len(values):
+        return np.zeros(len(of), dtype=np.int64)
+    place = np.minimum(np.searchsorted(values, of), len(values) - 1)
+    occurrences: NDArray[np.int64] = np.where(values[place] == of, counts[place], 0)
+    return occurrences
 
 
 def contenders(
@@ -163,7 +180,8 @@ def contenders(
     surface
         Equal for candidates of one surface.
     computed
-        Lowest ΔE computed on each candidate's surface, eV; infinity where there is none.
+        Lowest ΔE computed on each candidate's surface, eV; infinity where there is none. What is under way
+        counts as computed, with what is predicted of it.
     """
     by_mean = np.argsort(mean, kind="stable")
     _, first = np.unique(surface[by_mean], return_index=True)
@@ -184,14 +202,16 @@ def choose_batch(
 ) -> dict[str, NDArray[np.int64]]:
     """Share a batch between adsorbates as evenly as their candidates allow.
 
-    Places that an adsorbate cannot fill go to the others; an odd place goes to one drawn at random.
+    Candidates under way count as part of the batch, so that places which come free one by one are shared
+    evenly too. Places that an adsorbate cannot fill go to the others; an odd place goes to one drawn at
+    random.
 
     Parameters
     ----------
     groups
         Candidates by adsorbate.
     n
-        Size of the whole batch.
+        How many to choose.
 
     Returns
     -------
@@ -203,7 +223,11 @@ def choose_batch(
     ConfigError
         If the strategy is unknown.
     """
-    share = share_batch({name: _n_allowed(group) for name, group in groups.items()}, n, rng)
+    sizes = {name: _n_allowed(group) for name, group in groups.items()}
+    pending = {
+        name: 0 if group.is_pending is None else int(group.is_pending.sum()) for name, group in groups.items()
+    }
+    share = share_batch(sizes, n, rng, pending)
     return {
         name: choose(
             strategy,
@@ -216,12 +240,18 @@ def choose_batch(
             width=width,
             is_excluded=groups[name].is_excluded,
             labels=groups[name].labels,
+            is_pending=groups[name].is_pending,
         )
         for name in sorted(groups)
     }
 
 
-def share_batch(sizes: Mapping[str, int], n: int, rng: np.random.Generator) -> dict[str, int]:
+def share_batch(
+    sizes: Mapping[str, int],
+    n: int,
+    rng: np.random.Generator,
+    pending: Mapping[str, int] | None = None,
+) -> dict[str, int]:
     """Share a batch between adsorbates; an odd place goes to one drawn at random.
 
     Parameters
@@ -229,14 +259,17 @@ def share_batch(sizes: Mapping[str, int], n: int, rng: np.random.Generator) -> d
     sizes
         How many candidates each adsorbate has.
     n
-        Size of the whole batch.
+        How many to choose.
+    pending
+        How many of each are under way: those of which there are fewest come first.
     """
+    before = pending or dict.fromkeys(sizes, 0)
     names = sorted(sizes)
     share = dict.fromkeys(names, 0)
     turn = [names[i] for i in rng.permutation(len(names))]
     for _ in range(min(n, sum(sizes.values()))):
         open_names = [name for name in turn if share[name] < sizes[name]]
-        share[min(open_names, key=lambda name: share[name])] += 1
+        share[min(open_names, key=lambda name: share[name] + before[name])] += 1
     return share
 
 

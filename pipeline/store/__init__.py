@@ -15,26 +15,30 @@ if TYPE_CHECKING:
     from pipeline.store.repository import Store
 
 
-def open_store(settings: StoreSettings, home: Path) -> Store:
+def open_store(settings: StoreSettings, home: Path, *, patience_seconds: float | None = None) -> Store:
     """Open a campaign's store; use it as a context manager.
 
     Parameters
     ----------
     settings
-        Address and database. The environment variable ``SABATIER_MONGODB_URI`` takes precedence over the
-        address; without any address an embedded server runs in the home.
+        Address, login and database. The environment variable ``SABATIER_MONGODB_URI`` takes precedence over
+        the address; without any address an embedded server runs in the home.
     home
         The campaign's home.
+    patience_seconds
+        How long an operation is tried again while the database is away; a minute when left out. A driver
+        rides out ``store.outage_minutes``, a person waits less long.
 
     Raises
     ------
     StoreError
         If the server cannot be started or reached, or the database is of another schema version.
     """
-    from pipeline.store.connection import connect
+    from pipeline.store.connection import PATIENCE_SECONDS, connect
     from pipeline.store.repository import Store
 
-    connection = connect(settings, home)
+    patience = PATIENCE_SECONDS if patience_seconds is None else patience_seconds
+    connection = connect(settings, home, patience)
     try:
         return Store(connection)
     except BaseException:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from dft.jobs import CalculationKind, JobResult
 from pipeline.domain import TRANSITIONS, Calculation, CalculationState
 from pipeline.store import conversion, documents
-from pipeline.store.base import StorePart, resilient
+from pipeline.store.base import StorePart, resilient, to_raw
 from pipeline.store.records import Attempt, HistoryEntry, utc_now
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from dft.codes import FailureCode
     from pipeline.domain import Observation
     from pipeline.store.connection import Raw
@@ -31,6 +34,10 @@ class CalculationChanges(TypedDict, total=False):
     job_dir: str | None
     job_id: str | None
     cpu_seconds: float
+    owner: str | None
+    memory_factor: float
+    forgiven: int
+    fresh_after: int
 
 
 class CalculationStore(StorePart):
@@ -60,13 +67,21 @@ class CalculationStore(StorePart):
         ids: Iterable[str] | None = None,
         states: Collection[CalculationState] | None = None,
         kinds: Collection[CalculationKind] | None = None,
+        moved_since: datetime | None = None,
     ) -> list[Calculation]:
         """Return the calculations that meet every condition given.
 
         They come in the order of ``ids`` when given (unknown ones left out), else by id.
+
+        Parameters
+        ----------
+        moved_since
+            Only those that have come into their state since then, by the database's clock.
         """
         wanted = None if ids is None else list(dict.fromkeys(ids))
         match = _match(wanted, states, kinds)
+        if moved_since is not None:
+            match["since"] = {"$gte": moved_since}
         raws = self._collection(documents.CalculationDocument).find(match, {"history": 0}).sort("_id")
         found = {raw["_id"]: conversion.calculation(raw) for raw in raws}
         return list(found.values()) if wanted is None else [found[i] for i in wanted if i in found]
@@ -77,6 +92,8 @@ class CalculationStore(StorePart):
         from_states: CalculationState | Collection[CalculationState],
         to_state: CalculationState,
         *,
+        at_attempt: int | None = None,
+        owned_by: str | None = None,
         note: str = "",
         **changes: Unpack[CalculationChanges],
     ) -> Calculation | None:
@@ -89,6 +106,11 @@ class CalculationStore(StorePart):
         ----------
         from_states
             States from which the move is wanted.
+        at_attempt
+            The move is wanted only while this is the calculation's attempt. Keeps a driver that was asleep
+            from moving an attempt that another driver has begun since.
+        owned_by
+            The move is wanted only while this driver is the owner.
         note
             Kept in the calculation's history.
         changes
@@ -118,17 +140,23 @@ class CalculationStore(StorePart):
         entry |= {name: values[name] for name in _HISTORY_FIELDS if values.get(name) is not None}
         update = {
             "$set": {"state": to_state.value, **values},
+            "$currentDate": {"since": True},
             "$push": {"history": {"$each": [entry], "$slice": -MAX_HISTORY}},
         }
-        return self._move(calculation_id, [s.value for s in sources], update, token)
+        match: Raw = {"_id": calculation_id, "state": {"$in": [s.value for s in sources]}}
+        if at_attempt is not None:
+            match["attempt"] = at_attempt
+        if owned_by is not None:
+            match["owner"] = owned_by
+        return self._move(calculation_id, match, update, token)
 
     @resilient
-    def _move(self, calculation_id: str, sources: list[str], update: Raw, token: str) -> Calculation | None:
+    def _move(self, calculation_id: str, match: Raw, update: Raw, token: str) -> Calculation | None:
         from pymongo import ReturnDocument
 
         collection = self._collection(documents.CalculationDocument)
         raw = collection.find_one_and_update(
-            {"_id": calculation_id, "state": {"$in": sources}, "history.token": {"$ne": token}},
+            {**match, "history.token": {"$ne": token}},
             update,
             return_document=ReturnDocument.AFTER,
         )
@@ -138,12 +166,39 @@ class CalculationStore(StorePart):
         return conversion.calculation(raw) if raw else None
 
     @resilient
+    def in_state_for(self, state: CalculationState, seconds: float, ids: Iterable[str]) -> set[str]:
+        """Ids of calculations that have been in a state for longer than so many seconds.
+
+        The database's own clock decides, so that hosts whose clocks differ agree.
+        """
+        match = _match(list(ids), {state}, None)
+        match["$expr"] = {"$lt": ["$since", {"$subtract": ["$$NOW", 1000.0 * seconds]}]}
+        return {raw["_id"] for raw in self._collection(documents.CalculationDocument).find(match, {"_id": 1})}
+
+    @resilient
+    def delete_observation(self, calculation_id: str, attempt: int) -> None:
+        """Forget the observation of a calculation that is to be computed anew after an attempt."""
+        old = {"_id": calculation_id, "$or": _before("attempt", attempt + 1)}
+        self._collection(documents.ObservationDocument).delete_one(old)
+
+    @resilient
     def save_result(self, result: JobResult) -> None:
-        """Keep what a worker left of a finished calculation."""
+        """Keep what a worker left of a finished calculation; a later attempt's stays.
+
+        A driver may have been asleep since it read the result, and the calculation have been run again.
+        """
         document = documents.ResultDocument(
             calculation_id=result.calculation_id, result=result.model_dump(mode="json")
         )
-        self._put([document], overwrite=True)
+        self._put_over(document, _before("result.attempt", result.attempt + 1))
+
+    def _put_over(self, document: documents.StoredDocument, old: list[Raw]) -> None:
+        """Store a document unless there is one that is not ``old``."""
+        from pymongo.errors import DuplicateKeyError
+
+        raw = to_raw(document)
+        with suppress(DuplicateKeyError):
+            self._collection(type(document)).replace_one({"_id": raw["_id"], "$or": old}, raw, upsert=True)
 
     @resilient
     def result(self, calculation_id: str) -> JobResult | None:
@@ -185,8 +240,9 @@ class CalculationStore(StorePart):
 
     @resilient
     def save_observation(self, observation: Observation) -> None:
-        """Store the observation of a calculation; the first one of a calculation stays."""
-        self._put([conversion.observation_document(observation)], overwrite=False)
+        """Store the observation of a calculation; the first one stays, unless this is a later attempt's."""
+        document = conversion.observation_document(observation)
+        self._put_over(document, _before("attempt", observation.attempt))
 
     @resilient
     def observations(
@@ -209,6 +265,11 @@ class CalculationStore(StorePart):
         return [
             conversion.observation(raw) for raw in self._find(documents.ObservationDocument, **conditions)
         ]
+
+
+def _before(field: str, attempt: int) -> list[Raw]:
+    """Conditions of which one holds for what an earlier attempt has left; older releases did not note it."""
+    return [{field: {"$lt": attempt}}, {field: {"$exists": False}}]
 
 
 def _match(

@@ -14,10 +14,11 @@ from dft.codes import FailureCode
 from dft.jobs import AtomsRecord, CalculationKind
 from pipeline.domain import Bulk, Calculation, CalculationState, Observation, Site, Surface
 from pipeline.store import documents as d
-from pipeline.store.connection import mask
+from pipeline.store.address import mask
 from pipeline.store.records import (
     Attempt,
     CampaignRecord,
+    DriverRecord,
     HistoryEntry,
     ModelRecord,
     RoundRecord,
@@ -169,6 +170,11 @@ CALCULATION_FIELDS = (
     "job_dir",
     "job_id",
     "cpu_seconds",
+    "owner",
+    "since",
+    "memory_factor",
+    "forgiven",
+    "fresh_after",
 )
 """Fields that are the same in the dataclass and in the document."""
 
@@ -267,6 +273,32 @@ def campaign(raw: Raw) -> CampaignRecord:
         created_at=raw["created_at"],
         stages=raw.get("stages", {}),
         elapsed_seconds=raw.get("elapsed_seconds", 0.0),
+        paused=raw.get("paused", False),
+    )
+
+
+def driver_document(record: DriverRecord) -> d.DriverDocument:
+    """Document of a driver, without the time of its beat, which is the server's."""
+    return d.DriverDocument(
+        driver_id=record.id,
+        campaign=record.campaign,
+        host=record.host,
+        pid=record.pid,
+        started_at=record.started_at,
+        mode=record.mode,
+    )
+
+
+def driver(raw: Raw) -> DriverRecord:
+    """Driver of a stored document with its age."""
+    return DriverRecord(
+        id=raw["_id"],
+        campaign=raw["campaign"],
+        host=raw["host"],
+        pid=raw["pid"],
+        started_at=raw["started_at"],
+        mode=raw["mode"],
+        age_seconds=raw["age_ms"] / 1000.0,
     )
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from mongoengine import (
+    BooleanField,
     DateTimeField,
     DictField,
     Document,
@@ -31,8 +32,11 @@ from dft.jobs import CalculationKind
 from pipeline.domain import CalculationState
 from pipeline.store.records import RoundState
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised whenever documents change so that older code would misread them."""
+READABLE_VERSIONS = frozenset({1, 2})
+"""Databases of these versions are read as they are. 2 only adds to 1: fields of calculations and campaigns
+that have defaults, drivers and leases."""
 
 
 class StoredDocument(Document):  # type: ignore[misc]
@@ -60,6 +64,7 @@ class CampaignDocument(StoredDocument):
     created_at = DateTimeField(required=True)
     stages = DictField()
     elapsed_seconds = FloatField(default=0.0)
+    paused = BooleanField(default=False)
 
     meta = {"collection": "campaigns"}
 
@@ -147,6 +152,11 @@ class CalculationDocument(StoredDocument):
     job_dir = StringField()
     job_id = StringField()
     cpu_seconds = FloatField(min_value=0.0)
+    owner = StringField()
+    since = DateTimeField()
+    memory_factor = FloatField(default=1.0)
+    forgiven = IntField(default=0)
+    fresh_after = IntField(default=0)
     history = EmbeddedDocumentListField(HistoryDocument)
 
     meta = {
@@ -176,6 +186,7 @@ class ObservationDocument(StoredDocument):
     delta_e_ev = FloatField(required=True)
     recipe_digest = StringField(required=True)
     round = IntField(required=True)
+    attempt = IntField(default=0)
 
     meta = {"collection": "observations", "indexes": [("recipe_digest", "adsorbate"), "surface_id"]}
 
@@ -223,6 +234,30 @@ class ModelDocument(StoredDocument):
     meta = {"collection": "models", "indexes": [("campaign", "round")]}
 
 
+class DriverDocument(StoredDocument):
+    """A driver at work; ``beat_at`` is the server's time."""
+
+    driver_id = StringField(primary_key=True)
+    campaign = StringField(required=True)
+    host = StringField(required=True)
+    pid = IntField(required=True)
+    started_at = DateTimeField(required=True)
+    mode = StringField(required=True)
+    beat_at = DateTimeField()
+
+    meta = {"collection": "drivers", "indexes": ["campaign"]}
+
+
+class LeaseDocument(StoredDocument):
+    """Something that one driver at a time may do; ``until`` is the server's time."""
+
+    name = StringField(primary_key=True)
+    owner = StringField()
+    until = DateTimeField(required=True)
+
+    meta = {"collection": "leases"}
+
+
 ALL_DOCUMENTS: tuple[type[StoredDocument], ...] = (
     MetaDocument,
     CampaignDocument,
@@ -234,4 +269,6 @@ ALL_DOCUMENTS: tuple[type[StoredDocument], ...] = (
     ObservationDocument,
     RoundDocument,
     ModelDocument,
+    DriverDocument,
+    LeaseDocument,
 )

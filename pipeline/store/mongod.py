@@ -22,6 +22,10 @@ from config.errors import StoreError
 
 START_TIMEOUT_SECONDS = 120.0
 """A start after a crash replays the journal, which takes long only for a big store on a slow disk."""
+FULL_DISK_BYTES = 200_000_000
+"""With less room mongod may not start: it allocates journal files of 100 MB."""
+KILLED_STARTS = 3
+"""How often a start that ended by a signal is repeated."""
 CACHE_GB = 0.25
 """The smallest cache mongod accepts; a campaign's working set is far below it."""
 
@@ -80,8 +84,20 @@ def start_daemon(data: Path, log: Path, socket: Path) -> None:
     ]
     # fmt: on
     log_start = log.stat().st_size if log.exists() else 0
+    ended = _run(command, data, log, log_start)
+    for _ in range(KILLED_STARTS):
+        if ended.returncode >= 0:
+            break
+        ended = _run(command, data, log, log_start)  # somebody killed it; nothing is wrong with it
+    if ended.returncode != 0:
+        # A missing shared library is reported on stderr, before there is a log.
+        reason = ended.stderr.strip() or f"exit status {ended.returncode}"
+        raise StoreError(_start_failure(reason, data, log, log_start))
+
+
+def _run(command: list[str], data: Path, log: Path, log_start: int) -> subprocess.CompletedProcess[str]:
     try:
-        ended = subprocess.run(
+        return subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -95,16 +111,15 @@ def start_daemon(data: Path, log: Path, socket: Path) -> None:
         reason = f"not ready after {START_TIMEOUT_SECONDS:.0f} s"
         raise StoreError(_start_failure(reason, data, log, log_start)) from error
     except OSError as error:
-        message = f"cannot run {program}: {error.strerror}"
+        message = f"cannot run {command[0]}: {error.strerror}"
         raise StoreError(message) from error
-    if ended.returncode != 0:
-        # A missing shared library is reported on stderr, before there is a log.
-        reason = ended.stderr.strip() or f"exit status {ended.returncode}"
-        raise StoreError(_start_failure(reason, data, log, log_start))
 
 
 def _start_failure(reason: str, data: Path, log: Path, log_start: int) -> str:
     said = log_tail(log, log_start)
+    free = shutil.disk_usage(data).free
+    if free < FULL_DISK_BYTES:  # then mongod cannot even log why it ended
+        reason = f"the disk is full ({free / 1e6:.0f} MB free on {data}); {reason}"
     return f"MongoDB does not start on {data}: {reason}; log {log}" + (f":\n{said}" if said else "")
 
 

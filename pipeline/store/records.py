@@ -35,6 +35,23 @@ class CampaignRecord:
     """How many things each finished stage yielded, such as ``{"bulks": 5, "surfaces": 40}``."""
     elapsed_seconds: float = 0.0
     """Wall time that drivers have spent on it."""
+    paused: bool = False
+    """A person wants nothing new to be started."""
+
+
+@dataclass(frozen=True)
+class DriverRecord:
+    """A driver at work on a campaign, as it last said."""
+
+    id: str
+    campaign: str
+    host: str
+    pid: int
+    started_at: datetime
+    mode: str
+    """What it does, in words for a person."""
+    age_seconds: float = field(default=0.0, compare=False)
+    """How long ago it said so, by the database's clock."""
 
 
 class RoundState(StrEnum):

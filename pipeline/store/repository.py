@@ -1,7 +1,7 @@
 """The store as one object: plain domain values in, plain domain values out.
 
 Every method is idempotent and survives the death of the server (see ``connection``). Its parts are in
-``structures``, ``calculations`` and ``rounds``.
+``structures``, ``calculations``, ``rounds`` and ``drivers``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from config.errors import StoreError
 from pipeline.store import documents
 from pipeline.store.base import resilient
 from pipeline.store.calculations import CalculationStore
+from pipeline.store.drivers import DriverStore
 from pipeline.store.rounds import CampaignStore
 from pipeline.store.structures import StructureStore
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _SCHEMA_KEY = "schema"
 
 
-class Store(CampaignStore, StructureStore, CalculationStore):
+class Store(CampaignStore, StructureStore, CalculationStore, DriverStore):
     """One database with all its campaigns.
 
     Raises
@@ -55,12 +56,29 @@ class Store(CampaignStore, StructureStore, CalculationStore):
         return f"MongoDB {self.connection.database.client.server_info()['version']}"
 
     @resilient
+    def document_counts(self) -> dict[str, int]:
+        """Count the documents of each collection."""
+        counts = {d._get_collection_name(): self._collection(d) for d in documents.ALL_DOCUMENTS}
+        return {name: collection.estimated_document_count() for name, collection in counts.items()}
+
+    @resilient
+    def size_bytes(self) -> int:
+        """Return what the database takes on the server's disk, indexes included, bytes."""
+        stats = self.connection.database.command("dbStats")
+        return int(stats["storageSize"] + stats["indexSize"])
+
+    @resilient
     def _check_schema(self) -> None:
         own = documents.SCHEMA_VERSION
         self._put([documents.MetaDocument(key=_SCHEMA_KEY, version=own)], overwrite=False)
         raw = self._find_one(documents.MetaDocument, _SCHEMA_KEY)
         found = raw["version"] if raw else None
         if found == own:
+            return
+        if found in documents.READABLE_VERSIONS:
+            # Older releases now refuse it: they would drop what they do not know.
+            meta = self._collection(documents.MetaDocument)
+            meta.update_one({"_id": _SCHEMA_KEY, "version": found}, {"$set": {"version": own}})
             return
         message = f"{self} has schema version {found}, this Sabatier reads version {own}: " + (
             "upgrade Sabatier"

@@ -69,6 +69,17 @@ class CampaignStore(StorePart):
         """Note the wall time that drivers have spent on a campaign so far; it never goes down."""
         self._update_campaign(campaign, {"$max": {"elapsed_seconds": seconds}})
 
+    @resilient
+    def set_paused(self, campaign: str, paused: bool) -> None:
+        """Tell all drivers of a campaign to start nothing new, or to start again.
+
+        Raises
+        ------
+        StoreError
+            If there is no such campaign.
+        """
+        self._update_campaign(campaign, {"$set": {"paused": paused}})
+
     def _update_campaign(self, name: str, update: dict[str, Any]) -> None:
         if not self._collection(documents.CampaignDocument).update_one({"_id": name}, update).matched_count:
             self._existing(name)

@@ -1,9 +1,10 @@
 """The embedded server: a MongoDB of the campaign's own, started when it is needed.
 
-All of it lives in ``<home>/mongo``: ``data``, ``mongod.log``, the socket and two lock files. Any
-process that opens the store starts the server if it does not run; the last one that closes it shuts
-it down. A server left over by a client that was killed is used by the next client. Two locks, both
-released by the kernel when their holder dies:
+All of it lives in ``<home>/mongo``, or in ``store.folder`` where the home is on a network file system:
+``data``, ``mongod.log``, the socket, ``host.json`` and two lock files. Any process that opens the store
+starts the server if it does not run; the last one that closes it shuts it down. A server left over by a
+client that was killed is used by the next client. Two locks, both released by the kernel when their
+holder dies:
 
 ``users.lock``
     held shared by every client for as long as it uses the server.
@@ -16,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import math
 import os
 import socket as sockets
 import stat
@@ -26,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from config.errors import StoreError
+from pipeline.store import placement
 from pipeline.store.mongod import START_TIMEOUT_SECONDS, daemon_pid, start_daemon, stop_daemon
 
 if TYPE_CHECKING:
@@ -39,33 +42,52 @@ STOP_TIMEOUT_SECONDS = 60.0
 
 
 class EmbeddedServer:
-    """A client's hold on the MongoDB server of one campaign home."""
+    """A client's hold on the MongoDB server of one campaign home.
 
-    def __init__(self, home: Path) -> None:
+    Parameters
+    ----------
+    home
+        The campaign's home.
+    folder
+        Where the server's files lie; ``<home>/mongo`` when left out.
+    """
+
+    def __init__(self, home: Path, folder: Path | None = None) -> None:
         self.home = home.resolve()
-        self._folder = self.home / "mongo"
+        self._folder = folder.resolve() if folder is not None else self.home / "mongo"
         self._data = self._folder / "data"
         self._log = self._folder / "mongod.log"
         self._users: int | None = None
 
-    def acquire(self) -> str:
+    def __str__(self) -> str:
+        """Which server it is."""
+        return f"embedded MongoDB of {self.home}"
+
+    def acquire(self, patience_seconds: float = math.inf) -> str:
         """Become a user of the server, starting it if need be; return its ``mongodb://`` address.
+
+        May be called again, to start a server that died while in use.
+
+        Parameters
+        ----------
+        patience_seconds
+            How long to wait for a server that starts, stops or hangs; never longer than
+            :data:`~pipeline.store.mongod.START_TIMEOUT_SECONDS`.
 
         Raises
         ------
         StoreError
-            If the home cannot be written, there is no mongod, or it does not start.
+            If the files cannot be kept there, there is no mongod, or it does not start.
         """
+        deadline = time.monotonic() + min(START_TIMEOUT_SECONDS, patience_seconds)
         try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._folder.chmod(0o700)
-            self._data.mkdir(mode=0o700, exist_ok=True)
-            with self._starting():
+            self._prepare_folder()
+            with self._starting(deadline):
                 if self._users is not None:
-                    return self._start()
+                    return self._start(deadline)
                 users = _lock(self._folder / "users.lock", fcntl.LOCK_SH)
                 try:
-                    address = self._start()
+                    address = self._start(deadline)
                 except BaseException:
                     os.close(users)
                     raise
@@ -75,9 +97,12 @@ class EmbeddedServer:
             message = f"cannot keep a MongoDB in {self._folder}: {error.strerror}"
             raise StoreError(message) from error
 
-    def ensure_running(self) -> str:
-        """Start the server again if it died while in use; return its address."""
-        return self.acquire()
+    def _prepare_folder(self) -> None:
+        placement.refuse_network_file_system(self._folder)
+        placement.settle(self.home, self._folder)
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._folder.chmod(0o700)
+        self._data.mkdir(mode=0o700, exist_ok=True)
 
     def release(self) -> None:
         """Stop using the server; the last user shuts it down. Does nothing the second time."""
@@ -87,7 +112,8 @@ class EmbeddedServer:
         os.close(self._users)
         self._users = None
         # A home that was deleted meanwhile has nothing to shut down.
-        with contextlib.suppress(OSError), self._starting():
+        deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
+        with contextlib.suppress(OSError, StoreError), self._starting(deadline):
             try:
                 alone = _lock(self._folder / "users.lock", fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -105,17 +131,35 @@ class EmbeddedServer:
             recorded.parent.rmdir()
 
     @contextlib.contextmanager
-    def _starting(self) -> Iterator[None]:
-        descriptor = _lock(self._folder / "start.lock", fcntl.LOCK_EX)
+    def _starting(self, deadline: float) -> Iterator[None]:
+        descriptor = self._start_lock(deadline)
         try:
             yield
         finally:
             os.close(descriptor)
 
-    def _start(self) -> str:
+    def _start_lock(self, deadline: float) -> int:
+        """Wait for the lock until the deadline: whoever holds it may be asleep.
+
+        Raises
+        ------
+        StoreError
+            If it does not become free.
+        """
+        while True:
+            try:
+                return _lock(self._folder / "start.lock", fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    message = f"another process is busy starting or stopping the MongoDB of {self.home}"
+                    raise StoreError(message) from None
+                time.sleep(0.02)
+
+    def _start(self, deadline: float) -> str:
         """Return the address of the running server; start it if there is none."""
-        socket = self._running_socket() or self._await_daemon()
+        socket = self._running_socket() or self._await_daemon(deadline)
         if socket is None:
+            placement.refuse_foreign_server(self.home, self._folder)
             socket = self._socket_path()
             try:
                 self._launch(socket)
@@ -135,6 +179,7 @@ class EmbeddedServer:
         StoreError
             If it does not start, or starts without answering.
         """
+        placement.record_host(self._folder)
         start_daemon(self._data, self._log, socket)
         (self._folder / "socket").write_text(str(socket), encoding="utf-8")
         deadline = time.monotonic() + START_TIMEOUT_SECONDS
@@ -167,13 +212,12 @@ class EmbeddedServer:
         record = self._folder / "socket"
         return Path(record.read_text(encoding="utf-8")) if record.exists() else None
 
-    def _await_daemon(self) -> Path | None:
+    def _await_daemon(self, deadline: float) -> Path | None:
         """Wait for a server that runs without answering; None if there is none (any more).
 
         Its client may have been killed during the start, somebody may be shutting it down, or its
         socket was deleted: then nobody can reach it again and it is stopped.
         """
-        deadline = time.monotonic() + START_TIMEOUT_SECONDS
         patience = time.monotonic() + 5.0
         while (pid := daemon_pid(self._data)) is not None:
             socket = self._running_socket()

@@ -1,4 +1,4 @@
-"""A campaign's home: what may change between runs, who may drive, where attempts are."""
+"""A campaign's home: what may change between runs, where attempts are."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from config.campaign import CampaignSettings
-from config.errors import ConfigError, ExecutionError
+from config.errors import ConfigError
 from config.loader import load_campaign
+from dft.jobs import CalculationKind
+from pipeline.domain import Calculation
 from pipeline.home import CampaignHome
 
 
@@ -75,16 +77,13 @@ def test_what_defines_the_campaign_may_not_change(
     assert home.load_settings() == settings
 
 
-def test_one_driver_at_a_time(tmp_path: Path) -> None:
-    home = CampaignHome(tmp_path)
-    with (
-        home.driver_lock(),
-        pytest.raises(ExecutionError, match="another 'sabatier run' is driving"),
-        home.driver_lock(),
-    ):
-        pass
-    with home.driver_lock():
-        pass
+def test_an_attempt_is_looked_for_here_and_then_where_it_was_made(tmp_path: Path) -> None:
+    home = CampaignHome(tmp_path / "home")
+    elsewhere = CampaignHome(tmp_path / "other").job_dir("calc-1", 2)
+    calculation = Calculation("calc-1", CalculationKind.GAS, "gas H2", attempt=2, job_dir=str(elsewhere))
+    assert home.locate(calculation) == elsewhere, "another campaign's"
+    home.job_dir("calc-1", 2).mkdir(parents=True)
+    assert home.locate(calculation) == home.job_dir("calc-1", 2), "the home was moved here"
 
 
 def test_the_last_attempt_is_the_highest_number(tmp_path: Path) -> None:

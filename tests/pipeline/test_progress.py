@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from config.execution import LocalExecution
 from dft.jobs import CalculationKind as Kind
 from pipeline.domain import Calculation
 from pipeline.domain import CalculationState as State
-from pipeline.progress import round_seconds_left, running
+from pipeline.progress import running, seconds_left
 from tasks.cli.live import duration
 
 
@@ -16,7 +17,7 @@ def calculation(identifier: str, kind: Kind, state: State, cpu_seconds: float = 
 
 
 def test_nothing_is_estimated_before_anything_has_finished() -> None:
-    assert round_seconds_left([calculation("a", Kind.SLAB, State.PLANNED)], 2) is None
+    assert seconds_left([calculation("a", Kind.SLAB, State.PLANNED)], LocalExecution(), 2) is None
 
 
 def test_waiting_calculations_cost_what_their_kind_cost() -> None:
@@ -26,8 +27,11 @@ def test_waiting_calculations_cost_what_their_kind_cost() -> None:
         calculation("c", Kind.ADSLAB, State.PLANNED),
         calculation("d", Kind.SLAB, State.RUNNING),
     ]
-    assert round_seconds_left(known, 1) == pytest.approx(40 + 10 / 2)
-    assert round_seconds_left(known, 2) == pytest.approx((40 + 10 / 2) / 2)
+    serial, parallel = LocalExecution(), LocalExecution(cores=8, cores_per_calculation=4)
+    assert seconds_left(known, serial, 1) == pytest.approx(40 + 10 / 2)
+    assert seconds_left(known, serial, 2) == pytest.approx((40 + 10 / 2) / 2)
+    assert seconds_left(known, serial, 2, n_more=3) == pytest.approx((40 + 10 / 2 + 3 * 40) / 2)
+    assert seconds_left(known, parallel, 2) == pytest.approx((40 + 10 / 2) / 2 / 4), "CPU time of four ranks"
 
 
 def test_only_calculations_under_way_are_shown_as_running() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,8 +19,8 @@ from pipeline.domain import Observation
 from pipeline.ends import BudgetSpent, NothingLeft
 from pipeline.enumeration import store_bulks, store_sites, store_surfaces
 from pipeline.home import CampaignHome
-from pipeline.learning import train_round
-from pipeline.selection import select_round
+from pipeline.learning import train, train_round
+from pipeline.selection import choose_round, plan_round, select_round
 
 if TYPE_CHECKING:
     from pipeline.domain import Candidate
@@ -69,6 +70,14 @@ def observe(campaign: Campaign, candidate: Candidate, delta_e_ev: float) -> None
             0,
         )
     )
+
+
+def finish(campaign: Campaign, candidate: Candidate) -> None:
+    """Say that a candidate's calculation has ended."""
+    for before, after in itertools.pairwise(
+        (State.PLANNED, State.SUBMITTING, State.SUBMITTED, State.RUNNING, State.DONE, State.VALID)
+    ):
+        campaign.store.transition(candidate.calculation_id, before, after)
 
 
 def test_the_seed_holds_the_densest_face_of_each_metal(campaign: Campaign) -> None:
@@ -154,3 +163,45 @@ def test_no_round_is_begun_without_cpu_hours(campaign: Campaign) -> None:
     with pytest.raises(BudgetSpent, match="CPU-hours"):
         select_round(campaign, 1)
     assert campaign.store.round(campaign.name, 1) is None
+
+
+def test_a_surface_is_not_chosen_again_while_a_site_on_it_is_under_way(campaign: Campaign) -> None:
+    """With as many surfaces as places, each surface gets one candidate although choices come one by one."""
+    seed = choose(campaign, 0)
+    for candidate in seed:
+        observe(campaign, candidate, float(np.random.default_rng(0).normal(-0.3, 0.1)))
+        finish(campaign, candidate)
+    one_by_one = []
+    for number in range(1, 5):
+        trained = train(campaign, number)
+        predictions = {name: t.predictions for name, t in trained.items()}
+        record = campaign.store.create_round(choose_round(campaign, number, predictions, 1))
+        plan_round(campaign, record)
+        one_by_one += record.calculation_ids
+    by_id = {c.calculation_id: c for c in campaign.candidates}
+    assert [c.calculation_id for c in campaign.pending()] == [
+        c.id for c in campaign.candidates if c.id in one_by_one
+    ]
+    assert len({by_id[i].site.surface_id for i in one_by_one}) == 4
+
+
+def test_what_another_campaign_computes_is_chosen_last(campaign: Campaign) -> None:
+    for candidate in choose(campaign, 0):
+        observe(campaign, candidate, -0.3)
+    before = choose(campaign, 1)
+    elsewhere = [c for c in campaign.open_candidates() if c not in before][:5]
+    calculations = {}
+    for candidate in elsewhere:
+        surface = campaign.surface(candidate.site.surface_id)
+        needed = campaign.planner.calculations(candidate, surface, campaign.bulk(surface.bulk_id))
+        calculations.update({c.id: c for c in needed})
+    campaign.store.plan(calculations.values())
+    for candidate in elsewhere:
+        campaign.store.transition(candidate.id, State.PLANNED, State.SUBMITTING, attempt=1)
+    chosen: list[Candidate] = []
+    for number in range(2, 50):
+        try:
+            chosen += choose(campaign, number)
+        except NothingLeft:
+            break
+    assert {c.id for c in chosen[-5:]} == {c.id for c in elsewhere}

@@ -8,7 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from config.errors import ConfigError
-from surrogate.acquisition import STRATEGIES, Candidates, choose, choose_batch, choose_seed, hit_probability
+from surrogate.acquisition import (
+    STRATEGIES,
+    Candidates,
+    choose,
+    choose_batch,
+    choose_seed,
+    hit_probability,
+    share_batch,
+)
 from surrogate.fingerprint import SiteEnvironment, environment_labels
 from tests.surrogate.worlds import random_environments
 
@@ -78,6 +86,33 @@ def test_equal_surroundings_are_not_taken_ten_times_when_others_are_nearly_as_go
     labels = np.r_[np.zeros(10, dtype=int), np.arange(1, 10)]
     chosen = pick("hit_probability", mean, std, 10, labels=(labels,))
     assert len(set(labels[chosen].tolist())) == 10
+
+
+def test_what_resembles_candidates_under_way_counts_half_as_much():
+    mean, std, labels = np.full(3, TARGET), np.array([0.10, 0.11, 0.5]), (np.array([0, 0, 1]),)
+    is_pending = np.array([True, False, False])
+    assert pick("hit_probability", mean, std, 1, is_excluded=is_pending, labels=labels).tolist() == [1]
+    chosen = pick(
+        "hit_probability", mean, std, 2, is_excluded=is_pending, labels=labels, is_pending=is_pending
+    )
+    ratio = np.divide(*hit_probability(mean[1:], std[1:], TARGET, WINDOW))
+    assert chosen.tolist() == ([1, 2] if ratio > 2 else [2, 1])
+    many = np.repeat([True, False], [5, 2])
+    labels = (np.array([0] * 6 + [1]),)
+    std = np.array([0.1] * 6 + [0.5])
+    assert pick(
+        "hit_probability", np.full(7, TARGET), std, 1, is_excluded=many, labels=labels, is_pending=many
+    ).tolist() == [6]
+
+
+@settings(deadline=None)
+@given(st.integers(1, 12), st.integers(0, 8), st.integers(0, 8), st.integers(0, 100))
+def test_places_that_come_free_one_by_one_are_shared_as_evenly_as_a_batch(n, co, h, seed):
+    rng = np.random.default_rng(seed)
+    share = share_batch({"CO": 50, "H": 50}, n, rng, pending={"CO": co, "H": h})
+    assert sum(share.values()) == n
+    gap = abs(share["CO"] + co - share["H"] - h)
+    assert gap <= max(1, abs(co - h) - n)
 
 
 def test_ties_are_broken_by_the_generator():

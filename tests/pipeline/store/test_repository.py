@@ -198,6 +198,16 @@ def test_the_first_observation_of_a_calculation_stays(store: Store) -> None:
     assert [o.round for o in store.observations()] == [1]
 
 
+def test_the_observation_of_a_later_attempt_replaces_and_outlives_an_earlier_ones(store: Store) -> None:
+    for attempt in (1, 2, 1):
+        store.save_observation(examples.an_observation(attempt=attempt, delta_e_ev=-float(attempt)))
+    assert [o.delta_e_ev for o in store.observations()] == [-2.0]
+    store.delete_observation("calc-0001", 1)
+    assert len(store.observations()) == 1, "one that came since the person asked is kept"
+    store.delete_observation("calc-0001", 2)
+    assert store.observations() == []
+
+
 def test_observations_meet_every_condition(store: Store) -> None:
     store.save_observation(examples.an_observation(1))
     store.save_observation(examples.an_observation(2, adsorbate="H"))
