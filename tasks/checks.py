@@ -1,4 +1,4 @@
-"""What ``sabatier doctor`` checks: packages, GPAW's build, MPI, MongoDB, the machine."""
+"""What ``sabatier doctor`` checks: packages, GPAW's build, MPI, MongoDB, the machine, the cluster."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from pathlib import Path
 REINSTALL = "run 'make install' in the checkout"
 OWN_PACKAGES = ("config", "dft", "surrogate", "pipeline", "tasks")
 MIN_FREE_GIB = 2.0
+SLURM_COMMANDS = ("sbatch", "squeue", "scancel")
+SLURM_TIMEOUT_S = 30
 GPAW_PROBE = """
 import _gpaw, gpaw
 from gpaw.mpi import world
@@ -150,6 +152,72 @@ def check_machine() -> list[Finding]:
     ]
 
 
+def check_place() -> list[Finding]:
+    """The embedded MongoDB may keep its files here."""
+    from pipeline.store.placement import NETWORK_FILE_SYSTEMS, file_system
+
+    kind, mount = file_system(Path.cwd())
+    ok = kind.removeprefix("fuse.") not in NETWORK_FILE_SYSTEMS
+    detail = f"{kind} mounted at {mount}, " + ("a local one" if ok else "a network file system")
+    remedy = "for campaigns here set store.folder to a local disk, or store.uri to a server"
+    return [Finding("file system", ok, detail, remedy, required=False)]
+
+
+def check_profiles() -> list[Finding]:
+    """Every execution profile of the user is in order."""
+    from config.errors import ConfigError
+    from config.profiles import load_profile, profile_names, profiles_path
+
+    remedy = "correct the file; 'docs/reference/profiles.md' describes it"
+    try:
+        names = profile_names()
+        for name in names:
+            load_profile(name)
+    except ConfigError as error:
+        return [Finding("execution profiles", ok=False, detail=str(error), remedy=remedy)]
+    detail = f"{profiles_path()}: {', '.join(names)}" if names else f"none, as there is no {profiles_path()}"
+    return [Finding("execution profiles", ok=True, detail=detail)]
+
+
+def check_slurm() -> list[Finding]:
+    """Slurm can be spoken to from here; silent where there is none and no profile wants it."""
+    missing = [name for name in SLURM_COMMANDS if shutil.which(name) is None]
+    if missing:
+        if len(missing) == len(SLURM_COMMANDS) and not _wants_slurm():
+            return []
+        remedy = "log in to a login node of the cluster, or put Slurm's folder on PATH"
+        detail = f"{', '.join(missing)} not on PATH"
+        return [Finding("Slurm", ok=False, detail=detail, remedy=remedy, required=_wants_slurm())]
+    try:
+        done = subprocess.run(
+            ["squeue", "--me", "--noheader"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=SLURM_TIMEOUT_S,
+        )
+    except subprocess.TimeoutExpired:
+        told = f"no answer within {SLURM_TIMEOUT_S} s"
+        done = subprocess.CompletedProcess([], 1, "", told)
+    if done.returncode == 0:
+        detail = f"squeue answers; jobs of yours: {len(done.stdout.splitlines())}"
+        return [Finding("Slurm", ok=True, detail=detail)]
+    last = (done.stderr.strip().splitlines() or ["no output"])[-1]
+    remedy = "wait until Slurm is back, or ask the administrators of the cluster"
+    return [Finding("Slurm", ok=False, detail=last, remedy=remedy, required=_wants_slurm())]
+
+
+def _wants_slurm() -> bool:
+    """Tell whether a profile of the user's says ``backend: slurm``; a broken one is another check's."""
+    from config.errors import ConfigError
+    from config.profiles import load_profile, profile_names
+
+    try:
+        return any(load_profile(name)["backend"] == "slurm" for name in profile_names())
+    except ConfigError:
+        return False
+
+
 def check_materials_project() -> list[Finding]:
     """The optional Materials Project source is usable."""
     import importlib.util
@@ -181,5 +249,8 @@ CHECKS: tuple[Callable[[], list[Finding]], ...] = (
     check_mpi,
     check_mongodb,
     check_machine,
+    check_place,
+    check_profiles,
+    check_slurm,
     check_materials_project,
 )

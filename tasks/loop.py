@@ -1,7 +1,8 @@
 """The loop, as Luigi tasks: read it from the bottom of a round to its top.
 
 ``Bulks -> Surfaces -> Sites`` once, then per round ``Train -> Select -> RunBatch -> Collect``, where
-round n trains on what round n - 1 collected; ``ScreenCampaign`` asks for the last round. There is one
+round n trains on what round n - 1 collected; ``ScreenCampaign`` asks for the last round. In ``mode: async``
+there is ``RunAsync`` instead, which drives decisions and calculations to the campaign's end. There is one
 task per stage and round, never one per site: Luigi's scheduler slows down badly beyond a thousand tasks.
 Every task is idempotent and asks the store whether it is complete.
 """
@@ -12,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import luigi
 
-from pipeline import batch, enumeration, learning, results, selection
+from pipeline import asynchronous, batch, enumeration, learning, results, selection
 from tasks.context import current
-from tasks.targets import RoundTarget, StageTarget
+from tasks.targets import CampaignTarget, RoundTarget, StageTarget
 
 if TYPE_CHECKING:
     from pipeline.campaign import Campaign
@@ -157,12 +158,48 @@ class Collect(RoundTask):
         results.close_round(self.campaign, self.number)
 
 
+class RunAgain(CampaignTask):
+    """Compute what a person asked for again after the last round was closed."""
+
+    priority = 1
+    """Before a further round is begun, which there may not be."""
+
+    def output(self) -> CampaignTarget:
+        """Everything chosen has come to an end."""
+        return CampaignTarget(self.campaign, lambda campaign: not campaign.is_reopened())
+
+    def run(self) -> None:
+        """Drive the ledger, then write the results anew."""
+        last = self.campaign.rounds()[-1]
+        batch.compute(self.campaign, current(self.name).watch, "the closed rounds", last.number)
+        results.write_results(self.campaign)
+
+
+class RunAsync(CampaignTask):
+    """Choose and compute at once, the queue kept full, until the budget is spent."""
+
+    def requires(self) -> CampaignTask:
+        """Choices are made among all sites."""
+        return self.other(Sites)
+
+    def output(self) -> CampaignTarget:
+        """Nothing is left to do."""
+        return CampaignTarget(self.campaign, asynchronous.is_complete)
+
+    def run(self) -> None:
+        """Drive the ledger, deciding whenever results arrive."""
+        asynchronous.run_async(self.campaign, current(self.name).watch)
+
+
 class ScreenCampaign(CampaignTask):
     """The whole campaign: its last round and thereby all rounds, or all that its budget allows."""
 
-    def requires(self) -> CampaignTask:
-        """The last round that the budget allows."""
-        return self.other(Collect, number=self.campaign.last_round)
+    def requires(self) -> list[CampaignTask]:
+        """The last round that the budget allows; in ``mode: async`` everything in one."""
+        last = self.campaign.last_round
+        if last is None:
+            return [self.other(RunAsync)]
+        return [self.other(RunAgain), self.other(Collect, number=last)]
 
     def complete(self) -> bool:
         """Tell whether nothing is left to do."""

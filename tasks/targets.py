@@ -30,6 +30,18 @@ class StageTarget(luigi.Target):
 
 
 @dataclass(frozen=True)
+class CampaignTarget(luigi.Target):
+    """Something about the campaign as a whole that the store can confirm."""
+
+    campaign: Campaign
+    is_reached: Callable[[Campaign], bool]
+
+    def exists(self) -> bool:
+        """Tell whether the campaign has come this far."""
+        return _told(self.campaign, lambda: self.is_reached(self.campaign))
+
+
+@dataclass(frozen=True)
 class RoundTarget(luigi.Target):
     """Something about a round that the store can confirm."""
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 RUNS = Path("runs")
 EXIT_INTERRUPTED = 130
+READER_PATIENCE_SECONDS = 15.0
+"""How long a command that only looks waits for a database that is away."""
 PIPED_WIDTH = 120
 """Columns of a table that does not go to a terminal."""
 
@@ -39,6 +41,12 @@ KnownCampaignArgument = Annotated[
 ]
 HomeOption = Annotated[
     Path | None, typer.Option("--home", help="The campaign's home (default: runs/<name>).", metavar="DIR")
+]
+ProfileOption = Annotated[
+    str | None,
+    typer.Option(
+        "--profile", help="Execution profile to use instead of the campaign's execution.", metavar="NAME"
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
@@ -104,8 +112,30 @@ def _say(markup: str) -> None:
 
 
 def home_of(settings: CampaignSettings, home: Path | None) -> Path:
-    """Return the home of a campaign that was given by file or preset."""
-    return home if home is not None else RUNS / settings.name
+    """Return the home of a campaign that was given by file or preset.
+
+    Raises
+    ------
+    ConfigError
+        If something that is no folder was given.
+    """
+    return _folder(home) if home is not None else RUNS / settings.name
+
+
+def _folder(home: Path) -> Path:
+    """Refuse a file where a folder is meant."""
+    is_file = False
+    with suppress(OSError):  # a name that is too long is refused where it is used
+        is_file = home.is_file()
+    if is_file:
+        message = f"--home {home} is a file; it takes the folder that holds a campaign, or will hold it"
+        raise ConfigError(message)
+    return home
+
+
+def is_campaign(name: str) -> bool:
+    """Tell whether this names a campaign: one that was run here, or a file."""
+    return (RUNS / name / "campaign.json").is_file() or Path(name).is_file()
 
 
 def find_home(campaign: str | None, home: Path | None) -> Path:
@@ -117,7 +147,7 @@ def find_home(campaign: str | None, home: Path | None) -> Path:
         If there is none, or several could be meant.
     """
     if home is not None:
-        return home
+        return _folder(home)
     known = sorted(p.parent.name for p in RUNS.glob("*/campaign.json"))
     if campaign is None:
         if len(known) == 1:
@@ -158,7 +188,7 @@ def opened(campaign: str | None, home: Path | None) -> Iterator[Campaign]:
 
     path = find_home(campaign, home)
     settings = CampaignHome(path).load_settings()
-    with open_campaign(settings, path) as opened_campaign:
+    with open_campaign(settings, path, patience_seconds=READER_PATIENCE_SECONDS) as opened_campaign:
         yield opened_campaign
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def command(as_json: JsonOption = False) -> None:
-    """Check packages, GPAW, MPI, MongoDB and the machine; say how to mend what is wrong."""
+    """Check packages, GPAW, MPI, MongoDB, the machine, profiles and Slurm; say how to mend what is wrong."""
     guarded(lambda: _doctor(as_json=as_json))
 
 

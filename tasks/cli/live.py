@@ -50,9 +50,11 @@ class _PlainLines:
 def line(progress: Progress) -> str:
     """Progress in one line of plain text."""
     names = "; ".join(r.label for r in progress.running) or "nothing"
-    left = f", {duration(progress.seconds_left)} left in round" if progress.seconds_left is not None else ""
+    left = ""
+    if progress.seconds_left is not None:
+        left = f", {duration(progress.seconds_left)} left in {progress.scope}"
     return (
-        f"round {progress.round}/{progress.last_round}: {progress.n_done} done, {progress.n_failed} failed, "
+        f"{progress.stage}: {progress.n_done} done, {progress.n_failed} failed, "
         f"{progress.n_waiting} waiting; {_spent(progress)}; "
         f"{duration(progress.elapsed_seconds)} elapsed{left}; running: {names}"
     )
@@ -71,7 +73,7 @@ def panel(name: str, progress: Progress) -> Group:
     head.add_column(ratio=1)
     head.add_column(justify="right")
     seed = " (seed)" if progress.round == 0 else ""
-    head.add_row(f"round [bold]{progress.round}[/] of {progress.last_round}{seed}", _spent(progress))
+    head.add_row(f"[bold]{progress.stage}[/]{seed}", _spent(progress))
     head.add_row(
         f"[green]{progress.n_done} done[/]  [red]{progress.n_failed} failed[/]  {progress.n_waiting} waiting",
         f"{duration(progress.elapsed_seconds)} elapsed, {_left(progress)}",
@@ -113,4 +115,4 @@ def _spent(progress: Progress) -> str:
 def _left(progress: Progress) -> str:
     if progress.seconds_left is None:
         return "time left unknown yet"
-    return f"about {duration(progress.seconds_left)} left in this round"
+    return f"about {duration(progress.seconds_left)} left in this {progress.scope}"

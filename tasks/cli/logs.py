@@ -21,12 +21,13 @@ def command(
         int | None, typer.Option("--attempt", min=1, help="Which attempt (default: the last).")
     ] = None,
 ) -> None:
-    """Print the end of the logs of a calculation: GPAW's, and what the worker wrote."""
+    """Print the end of the logs of a calculation: GPAW's, the worker's, and what the scheduler kept."""
     guarded(lambda: _logs(identifier, campaign, home, lines, attempt))
 
 
 def _logs(identifier: str, name: str | None, home: Path | None, lines: int, attempt: int | None) -> None:
     from config.errors import ConfigError
+    from pipeline.tails import logs_of, tail
 
     with opened(name, home) as campaign:
         kind, full_id = resolve(campaign, identifier)
@@ -44,18 +45,12 @@ def _logs(identifier: str, name: str | None, home: Path | None, lines: int, atte
             f"{calculation.label} has no attempt {number} in {job_dir.parent} (it is {calculation.state})"
         )
         raise ConfigError(message)
-    logs = [
-        *sorted(job_dir.glob("*.txt")),
-        *sorted(job_dir.glob("*.log")),
-        *sorted(job_dir.glob("submitit/*.out")),
-        *sorted(job_dir.glob("submitit/*.err")),
-    ]
     is_empty = True
-    for log in logs:
-        tail = log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
-        if tail:
+    for log in logs_of(job_dir):
+        words = tail(log, lines)
+        if words:
             is_empty = False
             stdout().print(f"==> {log} <==", markup=False, soft_wrap=True)
-            stdout().print("\n".join(tail), markup=False, soft_wrap=True)
+            stdout().print("\n".join(words), markup=False, soft_wrap=True)
     if is_empty:
         stdout().print(f"{job_dir} holds no log yet", soft_wrap=True)

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from tasks.cli import doctor, export, init, logs, plan, rank, run, show, status
+from tasks.cli import control, doctor, export, init, logs, plan, rank, run, show, status, store
 
 app = typer.Typer(
     name="sabatier",
@@ -43,6 +43,9 @@ def _options(
 
 for _module in (init, doctor, plan, run, status, rank, show, logs, export):
     app.command(_module.__name__.rpartition(".")[2])(_module.command)
+for _name, _command in control.COMMANDS.items():
+    app.command(_name)(_command)
+app.add_typer(store.app, name="store")
 
 
 def main() -> None:

@@ -3,31 +3,66 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from tasks.cli.common import CampaignArgument, JsonOption, guarded, print_json, stdout
+import typer
+
+from tasks.cli.common import (
+    CampaignArgument,
+    HomeOption,
+    JsonOption,
+    ProfileOption,
+    guarded,
+    home_of,
+    print_json,
+    stdout,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
 BULKS_SHOWN = 30
 
 
-def command(campaign: CampaignArgument, as_json: JsonOption = False) -> None:
+def command(
+    campaign: CampaignArgument,
+    home: HomeOption = None,
+    profile: ProfileOption = None,
+    script: Annotated[
+        bool, typer.Option("--script", help="Print only the job scripts that would be submitted.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
     """Count bulks, surfaces, sites and calculations and estimate CPU-hours; nothing is run."""
-    guarded(lambda: _plan(campaign, as_json=as_json))
+    guarded(lambda: _plan(campaign, home, profile, script_only=script, as_json=as_json))
 
 
-def _plan(source: str, *, as_json: bool) -> None:
+def _plan(source: str, home: Path | None, profile: str | None, *, script_only: bool, as_json: bool) -> None:
     from config.loader import load_campaign
     from pipeline.estimate import make_plan, plan_document
+    from pipeline.job_scripts import job_scripts
 
-    settings = load_campaign(source)
-    document = plan_document(make_plan(settings, Path()))
+    settings = load_campaign(source, profile)
+    scripts = job_scripts(settings, home_of(settings, home).absolute())
+    if script_only and not as_json:
+        _print_scripts(stdout(), scripts)
+        return
+    counts = {} if script_only else plan_document(make_plan(settings, Path()))
+    document = {**counts, "job_scripts": scripts}
     if as_json:
         print_json(document)
     else:
         _print(stdout(), document)
+        _print_scripts(stdout(), scripts)
+
+
+def _print_scripts(console: Console, scripts: Sequence[dict[str, Any]]) -> None:
+    for entry in scripts:
+        several = f", {entry['calculations']} calculations in one" if entry["calculations"] > 1 else ""
+        title = f"# job script for {', '.join(entry['kinds'])}{several}:"
+        console.print(f"{title}\n{entry['script']}", markup=False, soft_wrap=True)
 
 
 def _print(console: Console, document: dict[str, Any]) -> None:

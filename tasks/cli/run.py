@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import shlex
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tasks.cli.common import EXIT_INTERRUPTED, CampaignArgument, HomeOption, guarded, home_of, stderr
+from tasks.cli.common import (
+    EXIT_INTERRUPTED,
+    CampaignArgument,
+    HomeOption,
+    ProfileOption,
+    guarded,
+    home_of,
+    stderr,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +30,7 @@ if TYPE_CHECKING:
 
 
 INTERRUPTED = "interrupted"
+STEP_DONE = "step done"
 
 
 class _Drain:
@@ -39,6 +50,39 @@ class _Drain:
             )
 
 
+class _Notices:
+    """Tells the user what the driver waits for, each thing once in a while."""
+
+    EVERY_SECONDS = 600.0
+
+    def __init__(self) -> None:
+        self._told: dict[str, float] = {}
+
+    def __call__(self, text: str) -> None:
+        now = time.monotonic()
+        if now - self._told.get(text, float("-inf")) > self.EVERY_SECONDS:
+            self._told[text] = now
+            with contextlib.suppress(OSError):
+                stderr().print(f"{time.strftime('%H:%M:%S')} {text}", soft_wrap=True, markup=False)
+
+
+@contextlib.contextmanager
+def _told_of_outages(notices: _Notices) -> Iterator[None]:
+    """Pass on what the store's connection says of a database that is away."""
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            notices(record.getMessage())
+
+    logger, handler = logging.getLogger("sabatier.store"), Handler()
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
 def command(
     campaign: CampaignArgument,
     home: HomeOption = None,
@@ -52,30 +96,58 @@ def command(
         list[str] | None,
         typer.Option("--lost-host", help="A machine that is gone for good with its jobs.", metavar="HOST"),
     ] = None,
+    once: Annotated[
+        bool,
+        typer.Option(
+            "--once",
+            help="Take in what has ended, choose and submit what is due, and end without waiting (for cron).",
+        ),
+    ] = False,
+    profile: ProfileOption = None,
 ) -> None:
-    """Start a campaign, or go on with it where it was."""
-    guarded(lambda: _run(campaign, home, luigid, frozenset(lost_host or ())))
+    """Start a campaign, or go on with it where it was; several drivers may work on one campaign."""
+    guarded(lambda: _run(campaign, home, luigid, frozenset(lost_host or ()), profile, once=once))
 
 
-def _run(source: str, home: Path | None, luigid: str | None, lost_hosts: frozenset[str]) -> int:
+def _run(
+    source: str,
+    home: Path | None,
+    luigid: str | None,
+    lost_hosts: frozenset[str],
+    profile: str | None,
+    *,
+    once: bool,
+) -> int:
     from config.loader import load_campaign
-    from pipeline.batch import usable_cores
     from pipeline.campaign import open_campaign
+    from pipeline.capacity import capacity_of
     from pipeline.enumeration import select_bulks
     from pipeline.home import CampaignHome
     from tasks.driver import scheduler_options
 
-    settings = load_campaign(source)
+    settings = load_campaign(source, profile)
     folder = CampaignHome(home_of(settings, home).absolute())
-    usable_cores(settings.execution)
+    capacity_of(settings.execution)  # refuses what this machine cannot run
     scheduler = scheduler_options(luigid)
     if not folder.exists():
         select_bulks(settings, Path())  # refuse an impossible campaign before anything is written
-    with folder.driver_lock():
-        folder.adopt(settings)
-        with open_campaign(settings, folder.path, lost_hosts) as campaign:
-            _register(campaign)
-            return _drive(campaign, scheduler)
+    folder.adopt(settings)
+    patience = 60 * settings.store.outage_minutes
+    notices = _Notices()
+    with _told_of_outages(notices), open_campaign(settings, folder.path, lost_hosts, patience) as campaign:
+        _register(campaign)
+        _greet_others(campaign)
+        return _drive(campaign, scheduler, notices, once=once)
+
+
+def _greet_others(campaign: Campaign) -> None:
+    """Say who else drives this campaign."""
+    from pipeline.drivers import BEAT_SECONDS, is_known_dead
+
+    for other in campaign.store.drivers(campaign.name):
+        if other.age_seconds < 6 * BEAT_SECONDS and not is_known_dead(other.id):
+            said = f"working along with another driver: process {other.pid} on {other.host}"
+            stderr().print(said, soft_wrap=True)
 
 
 def _register(campaign: Campaign) -> None:
@@ -102,7 +174,7 @@ def _register(campaign: Campaign) -> None:
     campaign.store.save_campaign(settings.name, settings.model_dump(mode="json"), settings.digest(), path)
 
 
-def _drive(campaign: Campaign, scheduler: dict[str, object]) -> int:
+def _drive(campaign: Campaign, scheduler: dict[str, object], notices: _Notices, *, once: bool) -> int:
     """Run the loop unless nothing is left to do, and report; return the exit code."""
     from pipeline.enumeration import SITES
     from pipeline.versions import package_versions
@@ -117,16 +189,19 @@ def _drive(campaign: Campaign, scheduler: dict[str, object]) -> int:
     campaign.home.record_session("start", versions=package_versions(), config=campaign.settings.digest())
     outcome = "failed"
     try:
-        outcome = _loop(campaign, scheduler)
+        outcome = _loop(campaign, scheduler, notices, once=once)
     finally:
         campaign.home.record_session("end", outcome=outcome)
+    if outcome == STEP_DONE:
+        return 0
     return EXIT_INTERRUPTED if outcome == INTERRUPTED else print_summary(campaign)
 
 
-def _loop(campaign: Campaign, scheduler: dict[str, object]) -> str:
+def _loop(campaign: Campaign, scheduler: dict[str, object], notices: _Notices, *, once: bool) -> str:
     """Let Luigi run the loop; return how it ended."""
     from pipeline.batch import Watch
-    from pipeline.ends import BudgetSpent, Drained, NothingLeft
+    from pipeline.drivers import heartbeat
+    from pipeline.ends import BudgetSpent, Drained, Held, NothingLeft, StepDone
     from tasks.cli.live import progress_display
     from tasks.context import LoopContext
     from tasks.driver import drive
@@ -134,12 +209,22 @@ def _loop(campaign: Campaign, scheduler: dict[str, object]) -> str:
     drain = _Drain()
     with _signals(drain):
         try:
-            with progress_display(campaign) as on_progress:
-                watch = Watch(on_progress=on_progress, is_draining=lambda: drain.requested)
+            mode = "once" if once else campaign.settings.mode
+            beats = heartbeat(campaign.store, campaign.name, mode)
+            with beats, progress_display(campaign) as on_progress:
+                watch = Watch(
+                    on_progress=on_progress,
+                    on_notice=notices,
+                    is_draining=lambda: drain.requested,
+                    once=once,
+                )
                 drive(LoopContext(campaign, watch), scheduler)
-        except (BudgetSpent, NothingLeft) as end:
+        except (BudgetSpent, NothingLeft, Held) as end:
             stderr().print(str(end), soft_wrap=True)
             return type(end).__name__
+        except StepDone as end:
+            stderr().print(str(end), soft_wrap=True)
+            return STEP_DONE
         except (Drained, KeyboardInterrupt) as end:
             command_line = shlex.join(["sabatier", "run", *sys.argv[2:]])
             with contextlib.suppress(OSError):

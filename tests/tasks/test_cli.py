@@ -15,12 +15,17 @@ from rich.console import Console
 
 from config.campaign import AdsorbateSettings
 from pipeline.ranking import RankedSurface
+from tasks.checks import check_place, check_profiles, check_slurm
 from tasks.cli.common import PIPED_WIDTH, stdout
 from tasks.cli.live import _PlainLines, progress_display
+from tasks.cli.reference import render_reference
 from tasks.cli.tables import ranking_table
-from tests.tasks.campaigns import TINY, command, environment, sabatier
+from tests.tasks.campaigns import ROOT, TINY, command, environment, sabatier
 
-COMMANDS = ("init", "doctor", "plan", "run", "status", "rank", "show", "logs", "export")
+COMMANDS = (
+    *("init", "doctor", "plan", "run", "status", "rank", "show", "logs", "export"),
+    *("cancel", "pause", "resume", "retry", "rerun"),
+)
 
 
 def test_help_lists_every_command() -> None:
@@ -175,8 +180,7 @@ def test_logs_show_what_the_batch_system_wrote_and_say_when_there_is_nothing(fin
     document = json.loads(sabatier("rank", "--json", cwd=finished).stdout)
     identifier = document["rankings"][0]["surfaces"][0]["calculation_id"]
     (job_dir,) = finished.glob(f"runs/tiny/jobs/{identifier}/attempt-1")
-    (job_dir / "submitit").mkdir(exist_ok=True)
-    (job_dir / "submitit" / "1_log.out").write_text("said by the scheduler\n")
+    (job_dir / "slurm.out").write_text("said by the scheduler\n")
     assert "said by the scheduler" in sabatier("logs", identifier, cwd=finished).stdout
     kept = {p: p.read_bytes() for p in job_dir.rglob("*") if p.suffix in {".txt", ".log", ".out", ".err"}}
     for path in kept:
@@ -345,3 +349,62 @@ def test_another_campaign_in_the_same_home_is_refused(finished: Path) -> None:
     done = sabatier("run", "changed.yaml", cwd=finished)
     assert done.returncode == 2
     assert "recipe.fmax_ev_per_a was 0.05, is 0.2" in done.stderr
+
+
+def test_the_reference_of_commands_is_up_to_date() -> None:
+    reference = ROOT / "docs" / "reference" / "cli.md"
+    assert reference.read_text(encoding="utf-8") == render_reference(), (
+        "run: python -m tasks.cli.reference > docs/reference/cli.md"
+    )
+
+
+@pytest.mark.parametrize("command_line", [["run", "tiny.yaml"], ["status"], ["store", "info"]])
+def test_a_file_given_as_home_is_called_a_file(tmp_path: Path, command_line: list[str]) -> None:
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    done = sabatier(*command_line, "--home", "tiny.yaml", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: --home tiny.yaml is a file; it takes the folder")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_doctor_names_a_broken_profile_and_a_slurm_that_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "profiles.yaml"
+    monkeypatch.setenv("SABATIER_PROFILES", str(file))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert [f.ok for f in check_profiles()] == [True]
+    assert check_slurm() == []  # nobody wants one
+    file.write_text("big: {backend: slurm}\n")
+    (found,) = check_slurm()
+    assert (found.ok, found.required) == (False, True)
+    assert "sbatch" in found.detail
+    file.write_text("big: {backend: slurm, partitoin: a}\n")
+    (profiles,) = check_profiles()
+    assert not profiles.ok
+    assert "big.partitoin" in profiles.detail
+
+
+@pytest.mark.parametrize(
+    ("code", "said"), [("echo 12 main", "jobs of yours: 1"), ("echo away >&2; exit 1", "away")]
+)
+def test_doctor_tells_what_slurm_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, said: str
+) -> None:
+    for name in ("sbatch", "squeue", "scancel"):
+        tool = tmp_path / name
+        tool.write_text(f"#!/bin/sh\n{code}\n")
+        tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (found,) = check_slurm()
+    assert found.ok == ("jobs" in said)
+    assert said in found.detail
+
+
+def test_doctor_notes_a_network_file_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text("1 0 0:1 / / rw - nfs4 server:/home rw\n")
+    monkeypatch.setattr("pipeline.store.placement.MOUNTS", mounts)
+    (found,) = check_place()
+    assert (found.ok, found.required) == (False, False)
+    assert "nfs4" in found.detail

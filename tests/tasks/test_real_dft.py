@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.tasks.campaigns import results, sabatier, start, starts
-from tests.tasks.test_resume import wait_for
+from tests.waiting import wait_for
 
 MINIATURE = """
 name: miniature

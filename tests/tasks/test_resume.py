@@ -8,20 +8,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 
 from tests.tasks.campaigns import command, environment, results, sabatier, start, starts
-
-
-def wait_for(condition: Callable[[], bool], what: str, timeout: float = 60.0) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {timeout:.0f} s for {what}"
-        time.sleep(0.02)
+from tests.waiting import wait_for
 
 
 def processes_of(home: Path, name: str) -> list[psutil.Process]:
@@ -127,17 +120,32 @@ def test_control_c_drains_and_says_how_to_go_on(folder: Path) -> None:
     assert set(starts(home).values()) == {1}
 
 
-def test_a_second_driver_in_the_same_home_is_refused(folder: Path) -> None:
+def test_drivers_of_one_home_share_the_work_and_one_may_be_killed(folder: Path) -> None:
     home = folder / "runs" / "tiny"
-    driver = start("run", "tiny.yaml", cwd=folder)
-    try:
-        wait_for(lambda: bool(starts(home)), "a first start")
-        second = sabatier("run", "tiny.yaml", cwd=folder)
-        assert second.returncode == 1
-        assert "another 'sabatier run' is driving" in second.stderr
-    finally:
-        driver.send_signal(signal.SIGINT)
-        driver.wait(timeout=60)
+    drivers = [start("run", "tiny.yaml", cwd=folder) for _ in range(3)]
+    wait_for(lambda: len(results(home)) >= 2, "two results")
+    drivers[0].kill()
+    assert [driver.wait(timeout=240) for driver in drivers[1:]] == [0, 0], (folder / "driver.out").read_text()
+    drivers[0].wait()
+    assert "working along with another driver" in (folder / "driver.out").read_text()
+    assert_complete(folder)
+    assert set(starts(home).values()) == {1}
+
+
+def test_runs_from_cron_bring_a_campaign_to_its_end(folder: Path) -> None:
+    home = folder / "runs" / "tiny"
+    said = []
+    for _ in range(100):
+        done = sabatier("run", "tiny.yaml", "--once", cwd=folder)
+        assert done.returncode == 0, done.stderr
+        said.append(done.stderr)
+        if "is complete" in done.stderr:
+            break
+        time.sleep(0.5)
+    assert "are under way" in said[0]
+    assert "nothing was computed" in said[-1]
+    assert_complete(folder)
+    assert set(starts(home).values()) == {1}
 
 
 def test_status_can_be_asked_while_a_driver_is_at_work(folder: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.store.mongod import find_mongod
 from tests.tasks.campaigns import TINY, results, sabatier, starts
-from tests.tasks.test_resume import wait_for
+from tests.waiting import wait_for
 
 
 @pytest.fixture
