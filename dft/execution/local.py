@@ -15,6 +15,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -28,6 +29,8 @@ from dft.jobs import JOB_FILE, CalculationKind
 
 JOB_DIR_VARIABLE = "SABATIER_JOB_DIR"
 """Environment variable that marks every process of a job with its directory."""
+SECOND_LOOK_S = 0.1
+"""Time until find looks again, seconds."""
 CANCEL_GRACE_S = 2.0
 """How long a cancelled job may take to end after SIGTERM, seconds."""
 CANCEL_LIMIT_S = 30.0
@@ -143,12 +146,21 @@ class LocalBackend:
     def find(self, job_dir: Path) -> str | None:
         """Id of the living job on a directory; see :class:`dft.execution.base.Backend`."""
         _reap()
-        mark = str(job_dir.resolve())
-        for process in processes():
-            if process.is_alive and environment(process.pid).get(JOB_DIR_VARIABLE) == mark:
-                # Should the leader have been killed, any other member stands for the session.
-                return job_id_of(read_process(process.session) or process)
-        return None
+        found = _marked(str(job_dir.resolve()))
+        if found is None:
+            # A process that has just been started shows no environment for a moment.
+            time.sleep(SECOND_LOOK_S)
+            found = _marked(str(job_dir.resolve()))
+        return found
+
+
+def _marked(mark: str) -> str | None:
+    """Id of the job that has a living process with this mark in its environment."""
+    for process in processes():
+        if process.is_alive and environment(process.pid).get(JOB_DIR_VARIABLE) == mark:
+            # Should the leader have been killed, any other member stands for the session.
+            return job_id_of(read_process(process.session) or process)
+    return None
 
 
 class _JobId(NamedTuple):

@@ -122,7 +122,9 @@ def test_control_c_drains_and_says_how_to_go_on(folder: Path) -> None:
 
 def test_drivers_of_one_home_share_the_work_and_one_may_be_killed(folder: Path) -> None:
     home = folder / "runs" / "tiny"
-    drivers = [start("run", "tiny.yaml", cwd=folder) for _ in range(3)]
+    drivers = [start("run", "tiny.yaml", cwd=folder)]
+    wait_for(lambda: bool(starts(home)), "the first driver at work")
+    drivers += [start("run", "tiny.yaml", cwd=folder) for _ in range(2)]
     wait_for(lambda: len(results(home)) >= 2, "two results")
     drivers[0].kill()
     assert [driver.wait(timeout=240) for driver in drivers[1:]] == [0, 0], (folder / "driver.out").read_text()

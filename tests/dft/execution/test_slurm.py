@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -17,8 +16,8 @@ from config.execution import SlurmExecution
 from dft.codes import FailureCode
 from dft.execution import Backend, JobPhase
 from dft.execution.base import shown_id
-from dft.execution.scheduler import SCHEDULER_FILE, SchedulerBackend
-from dft.jobs import read_claim, read_result, take_claim
+from dft.execution.scheduler import SchedulerBackend
+from dft.jobs import CLAIM_FILE, read_claim, read_result, take_claim
 from tests.dft.execution.conftest import LongRun, on_slurm
 from tests.dft.execution.kit import (
     Jobs,
@@ -235,10 +234,9 @@ def test_an_absent_controller_is_no_end_of_jobs(
 ) -> None:
     backend, run = on_slurm(), long_runs["endless", "n2"]
     wait_claimed(run.job_dir)
-    # What it has not written down yet, it forgets.
-    name = json.loads((run.job_dir / SCHEDULER_FILE).read_text())["name"]
-    state = slurm.path / "state" / "job_state"
-    wait_until(lambda: state.exists() and name.encode() in state.read_bytes(), "the controller's memory")
+    # What it has not written down yet, it forgets: that the job has begun.
+    state, claim = slurm.path / "state" / "job_state", run.job_dir / CLAIM_FILE
+    wait_until(lambda: state.stat().st_mtime > claim.stat().st_mtime, "the controller's memory")
     slurm.do("kill-controller")
     errors = _all_questions(backend, run.job_id, run.job_dir, other=jobs("quick"))
     slurm.do("restart-controller")
