@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from dft.codes import CalculationFailedError, FailureCode
 from dft.jobs import JobResult, JobSpec, ResultState
+from dft.patience import DISK_FULL
 from dft.watch import StoppedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 TRACEBACK_LINES = 8
-DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE})
+DISK_ERRORS = DISK_FULL | {errno.EIO, errno.ESTALE}
 """Say nothing about the calculation: another attempt may succeed."""
 OUT_OF_MEMORY = re.compile(
     r"std::bad_alloc|cannot allocate memory|out of memory|MemoryError|memory allocation .*failed"

@@ -19,7 +19,6 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from dft.codes import FailureCode
 from pipeline import learning, results, selection
 from pipeline.batch import Driver
 from pipeline.domain import TERMINAL, CalculationState
@@ -100,7 +99,8 @@ class Desk:
     def _step(self) -> bool:
         """Harvest and submit; return whether anything new may be started."""
         may_start = self.driver.step(self.ids)
-        progress = self.driver.progress(max(0, len(self.rounds) - 1), self._n_to_choose())
+        n_more = self.campaign.calculations_left(self._chosen())
+        progress = self.driver.progress(max(0, len(self.rounds) - 1), n_more)
         self.driver.watch.on_progress(progress)
         return may_start
 
@@ -114,7 +114,7 @@ class Desk:
         for record in new:
             if not record.is_closed and not selection.is_selected(self.campaign, record.number):
                 selection.plan_round(self.campaign, record)  # its driver was killed before that
-        needed = self.campaign.closure(i for record in new for i in record.calculation_ids)
+        needed = self.campaign.store.closure(i for record in new for i in record.calculation_ids)
         self.ids = list(dict.fromkeys([*self.ids, *needed]))
         self.rounds += new
         ledger = self.driver.ledger
@@ -135,11 +135,6 @@ class Desk:
         known = self.driver.ledger.calculations
         return [known[i] for record in self.rounds for i in record.calculation_ids if i in known]
 
-    def _n_to_choose(self) -> int:
-        """Adsorption energies that the budget still allows, as :meth:`Campaign.calculations_left`."""
-        spent = sum(c.code is not FailureCode.DEPENDENCY_FAILED for c in self._chosen())
-        return max(0, self.campaign.settings.budget.calculations - spent)
-
     def _n_ended(self) -> int:
         return sum(c.state in TERMINAL for c in self.driver.ledger.calculations.values())
 
@@ -149,8 +144,9 @@ class Desk:
         """How many candidates may be chosen now. What a person has paused takes no room."""
         width = selection.usual_size(self.campaign, len(self.rounds))
         idle = TERMINAL | {CalculationState.PAUSED}
-        under_way = sum(c.state not in idle for c in self._chosen())
-        return min(width - under_way, self._n_to_choose())
+        chosen = self._chosen()
+        under_way = sum(c.state not in idle for c in chosen)
+        return min(width - under_way, self.campaign.calculations_left(chosen))
 
     def _decide_if_due(self) -> bool:
         """Choose replacements if there is room and it is this driver's turn; return whether any came."""

@@ -28,6 +28,7 @@ from dft.jobs import (
     write_once,
     write_result,
 )
+from pipeline.home import attempt_numbers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -119,7 +120,7 @@ def unused_energy(folder: Path, calculation: Calculation) -> JobResult | None:
         The calculation's folder with its attempts.
     """
     for name in (LATE_RESULT_FILE, RESULT_FILE):
-        for number in sorted(_numbers(folder, name), reverse=True):
+        for number in sorted(attempt_numbers(folder, name), reverse=True):
             if number <= calculation.fresh_after:
                 break
             with suppress(OSError, ValueError):
@@ -152,23 +153,19 @@ def is_whole(job_dir: Path) -> bool:
 
 def n_computed(folder: Path, after: int = 0) -> int:
     """Count the attempts in a calculation's folder, later than ``after``, that began to compute."""
-    return sum(1 for number in _numbers(folder, RUNS_FILE) if number > after)
+    return sum(1 for number in attempt_numbers(folder, RUNS_FILE) if number > after)
 
 
 def n_stillborn(folder: Path, after: int = 0) -> int:
     """Count the latest attempts, after ``after``, whose jobs all ended before they computed."""
-    last = max([after, *_numbers(folder, RUNS_FILE)])
-    since = (n for n in _numbers(folder, CLAIM_FILE) if n > last)
+    last = max([after, *attempt_numbers(folder, RUNS_FILE)])
+    since = (n for n in attempt_numbers(folder, CLAIM_FILE) if n > last)
     # An attempt that was revoked before it had a job says nothing of where the jobs run.
     return sum(1 for n in since if (read_claim(folder / f"attempt-{n}") or {}).get("job_id"))
 
 
 def to_go_on_from(folder: Path, calculation: Calculation) -> str | None:
     """Name the latest attempt that began to compute and may be gone on with."""
-    numbers = [n for n in _numbers(folder, RUNS_FILE) if calculation.fresh_after < n < calculation.attempt]
+    begun = attempt_numbers(folder, RUNS_FILE)
+    numbers = [n for n in begun if calculation.fresh_after < n < calculation.attempt]
     return f"attempt-{max(numbers)}" if numbers else None
-
-
-def _numbers(folder: Path, file: str) -> list[int]:
-    names = (path.parent.name.removeprefix("attempt-") for path in folder.glob(f"attempt-*/{file}"))
-    return [int(name) for name in names if name.isdigit()]

@@ -157,7 +157,7 @@ class Driver:
             n_done=counts[State.VALID] + counts[State.REJECTED],
             n_failed=counts[State.FAILED] + counts[State.CANCELLED],
             n_waiting=counts[State.PLANNED] + counts[State.PAUSED],
-            calculations_chosen=len(self.campaign.chosen_ids()),
+            calculations_chosen=len(self.ledger.judge.round_of),
             calculations_budget=settings.budget.calculations,
             cpu_hours_spent=self.meter.cpu_hours,
             cpu_hours_budget=settings.budget.cpu_hours,
@@ -191,7 +191,7 @@ def compute(campaign: Campaign, watch: Watch, what: str, number: int) -> None:
     Drained, BudgetSpent, Held, StepDone
         If this driver ends before.
     """
-    ids = campaign.closure(campaign.chosen_ids())
+    ids = campaign.store.needed_by(campaign.name)
     driver = Driver.of(campaign, watch)
     while True:
         driver.step(ids)

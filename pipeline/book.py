@@ -103,6 +103,12 @@ class Book:
         """Calculations in a state."""
         return [c for c in self.calculations.values() if c.state is state]
 
+    def ready(self) -> list[Calculation]:
+        """Planned calculations that lack nothing they require."""
+        known = self.calculations
+        valid = {i for i, c in known.items() if c.state is CalculationState.VALID}
+        return [c for c in self.in_state(CalculationState.PLANNED) if valid.issuperset(c.requires)]
+
     def in_flight(self) -> list[Calculation]:
         """Calculations that occupy cores or wait for them."""
         return [c for c in self.calculations.values() if c.state in IN_FLIGHT]

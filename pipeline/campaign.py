@@ -117,28 +117,24 @@ class Campaign:
 
     def calculations(self) -> list[Calculation]:
         """Every calculation planned so far with all that it requires."""
-        return self.store.calculations(ids=self.closure(self.chosen_ids()))
-
-    def closure(self, ids: Iterable[str]) -> list[str]:
-        """Return ids of calculations together with everything they require."""
-        known: dict[str, None] = dict.fromkeys(ids)
-        frontier = list(known)
-        while frontier:
-            needed = [r for c in self.store.calculations(ids=frontier) for r in c.requires if r not in known]
-            known.update(dict.fromkeys(needed))
-            frontier = list(dict.fromkeys(needed))
-        return list(known)
+        return self.store.calculations(ids=self.store.needed_by(self.name))
 
     def cpu_hours_spent(self) -> float:
         """CPU-hours of every attempt at this campaign's calculations."""
-        return self.store.cpu_seconds(self.closure(self.chosen_ids())) / SECONDS_PER_HOUR
+        return self.store.cpu_seconds(self.store.needed_by(self.name)) / SECONDS_PER_HOUR
 
-    def calculations_left(self) -> int:
+    def calculations_left(self, chosen: Iterable[Calculation] | None = None) -> int:
         """Adsorption energies that the budget still allows.
 
         A candidate whose bulk or slab failed was never computed itself and is not counted.
+
+        Parameters
+        ----------
+        chosen
+            The adslabs chosen so far; read from the store when left out.
         """
-        chosen = self.store.calculations(ids=self.chosen_ids())
+        if chosen is None:
+            chosen = self.store.calculations(ids=self.chosen_ids())
         spent = sum(c.code is not FailureCode.DEPENDENCY_FAILED for c in chosen)
         return max(0, self.settings.budget.calculations - spent)
 

@@ -117,13 +117,9 @@ def bulk_ids(campaign: Campaign, name: str) -> frozenset[str]:
 def sharers(campaign: Campaign, ids: Iterable[str]) -> dict[str, int]:
     """Other campaigns of the database that have chosen calculations too, and how many of them."""
     mine = set(ids)
-    found = {}
-    for other in campaign.store.campaigns():
-        if other.name != campaign.name:
-            chosen = (i for r in campaign.store.rounds(other.name) for i in r.calculation_ids)
-            if n := len(mine & set(campaign.closure(chosen))):
-                found[other.name] = n
-    return found
+    others = [other.name for other in campaign.store.campaigns() if other.name != campaign.name]
+    shared = {name: len(mine.intersection(campaign.store.needed_by(name))) for name in others}
+    return {name: n for name, n in shared.items() if n}
 
 
 def dependents(campaign: Campaign, ids: Iterable[str]) -> list[Calculation]:
@@ -131,8 +127,8 @@ def dependents(campaign: Campaign, ids: Iterable[str]) -> list[Calculation]:
     wanted = set(ids)
     everything: dict[str, Calculation] = {}
     for record in campaign.store.campaigns():
-        chosen = (i for r in campaign.store.rounds(record.name) for i in r.calculation_ids)
-        everything |= {c.id: c for c in campaign.store.calculations(ids=campaign.closure(chosen))}
+        needed = campaign.store.needed_by(record.name)
+        everything |= {c.id: c for c in campaign.store.calculations(ids=needed)}
     found: dict[str, Calculation] = {}
     while True:
         reached = wanted | found.keys()

@@ -20,6 +20,7 @@ from config.errors import BackendUnavailableError, ConfigError, ExecutionError
 from dft.codes import FailureCode
 from dft.jobs import RESULT_FILE, CalculationKind, ResultState, cpu_seconds_so_far
 from pipeline import attempts
+from pipeline.book import DEPTH
 from pipeline.choice import IDS_NAMED, dependents
 from pipeline.domain import IN_FLIGHT, CalculationState
 
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
 State = CalculationState
 RESTS_ON_OTHERS = frozenset({State.VALID, State.REJECTED})
 """States of a calculation whose energy was computed from, or with, those that it requires."""
-BASE_FIRST = {k: n for n, k in enumerate(("gas", "bulk", "slab", "adslab"))}
-"""Calculations require only kinds that come before their own."""
 
 
 class Verb(StrEnum):
@@ -176,7 +175,7 @@ def carry_out(
         return outcome
     loose = [c for c in calculations if is_loose(campaign.home, c)]
     outcome.notes += stop_jobs(campaign.home, backend, loose)
-    for calculation in sorted(calculations, key=lambda c: BASE_FIRST[c.kind.value]):
+    for calculation in sorted(calculations, key=lambda c: DEPTH[c.kind]):
         _plan_again(campaign, verb, calculation, outcome)
     return outcome
 
@@ -221,10 +220,6 @@ def _plan_again(campaign: Campaign, verb: Verb, calculation: Calculation, outcom
         changes["forgiven"] = last
     if verb is Verb.RERUN:
         changes |= {"fresh_after": last, "memory_factor": 1.0, "energy": None, "attempt": last}
-        now = campaign.store.calculation(calculation.id)
-        if now is not None and (now.state, now.attempt) != (calculation.state, calculation.attempt):
-            outcome.overtaken.append(now)  # what it has found since the person looked is not to be dropped
-            return
     moved = campaign.store.transition(
         calculation.id,
         calculation.state,

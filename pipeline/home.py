@@ -93,9 +93,7 @@ class CampaignHome:
 
     def last_attempt(self, calculation_id: str) -> int:
         """Return the highest attempt of a calculation that has a directory; 0 when there is none."""
-        folder = self.jobs / calculation_id
-        numbers = (p.name.removeprefix("attempt-") for p in folder.glob("attempt-*"))
-        return max((int(n) for n in numbers if n.isdigit()), default=0)
+        return max(attempt_numbers(self.jobs / calculation_id), default=0)
 
     def load_settings(self) -> CampaignSettings:
         """Read the settings that the campaign was last run with.
@@ -157,6 +155,13 @@ class CampaignHome:
         line = {"event": event, "time": datetime.now(UTC).isoformat(), **who, **fields}
         with self.sessions_file.open("a", encoding="utf-8") as handle:
             handle.write(json.dumps(line) + "\n")
+
+
+def attempt_numbers(folder: Path, file: str = "") -> list[int]:
+    """Numbers of the attempts in a calculation's folder that have a directory, or a certain file in it."""
+    names = (path.relative_to(folder).parts[0] for path in folder.glob(f"attempt-*/{file}"))
+    numbers = (name.removeprefix("attempt-") for name in names)
+    return [int(number) for number in numbers if number.isdigit()]
 
 
 def _differences(key: str, before: Any, after: Any) -> list[str]:

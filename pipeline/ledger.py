@@ -99,7 +99,7 @@ class Ledger:
     @property
     def is_held(self) -> bool:
         """True when nothing is under way and nothing can start before a person resumes something."""
-        return not self.in_flight() and State.PAUSED in self.counts() and not self._is_anything_ready()
+        return not self.in_flight() and State.PAUSED in self.counts() and not self.book.ready()
 
     def step(self, ids: Iterable[str], *, may_submit: bool = True) -> None:
         """Do all that can be done now.
@@ -152,13 +152,6 @@ class Ledger:
             if is_due:
                 self.book.move(calculation, State.PLANNED, code=None, message="")
         self._is_first = False
-
-    def _is_anything_ready(self) -> bool:
-        known = self.calculations
-        return any(
-            all(known[i].state is State.VALID for i in c.requires if i in known)
-            for c in self.book.in_state(State.PLANNED)
-        )
 
     # -- harvesting ------------------------------------------------------------------------------
 

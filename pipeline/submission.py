@@ -142,7 +142,7 @@ class Submitter:
 
     def _choose(self) -> list[Calculation]:
         free = self.capacity.slots - self.capacity.used(self.book.in_flight())
-        ready = [c for c in self.book.in_state(State.PLANNED) if self._is_ready(c)]
+        ready = self.book.ready()
         chosen = []
         for calculation in sorted(ready, key=lambda c: (-self.capacity.weight(c), URGENCY[c.kind])):
             free -= self.capacity.weight(calculation)
@@ -150,10 +150,6 @@ class Submitter:
                 break
             chosen.append(calculation)
         return chosen
-
-    def _is_ready(self, calculation: Calculation) -> bool:
-        needs = (self.book.calculations.get(i) for i in calculation.requires)
-        return all(need is not None and need.state is State.VALID for need in needs)
 
     def _in_flight_now(self) -> list[Calculation]:
         return self.book.store.calculations(ids=self.book.calculations, states=IN_FLIGHT)

@@ -146,11 +146,12 @@ class LocalBackend:
     def find(self, job_dir: Path) -> str | None:
         """Id of the living job on a directory; see :class:`dft.execution.base.Backend`."""
         _reap()
-        found = _marked(str(job_dir.resolve()))
+        mark = str(job_dir.resolve())
+        found = _marked(mark)
         if found is None:
             # A process that has just been started shows no environment for a moment.
             time.sleep(SECOND_LOOK_S)
-            found = _marked(str(job_dir.resolve()))
+            found = _marked(mark)
         return found
 
 

@@ -24,14 +24,19 @@ class Process(NamedTuple):
 
 
 @cache
+def boot_id() -> str:
+    """Name of this boot of this machine; containers may share it."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+@cache
 def world() -> str:
     """Name a set of processes that see each other: a pid means the same to all of them.
 
     A boot of a machine, and a process namespace: containers may share a boot, and a host name too.
     """
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")[:8]
     namespace = os.stat("/proc/self/ns/pid").st_ino  # noqa: PTH116 - the link's target, by number
-    return f"{boot}-{namespace}"
+    return f"{boot_id()[:8]}-{namespace}"
 
 
 def processes() -> Iterator[Process]:

@@ -158,16 +158,9 @@ class SchedulerBackend:
         natives = {job.native for job in parsed.values()}
         queue = self._slurm.queue()
         found = {native: queue[native] for native in natives & set(queue)}
-        gone = natives - set(found)
-        forgotten = self._look_up(gone, found)
-        members = {job.native for job in parsed.values() if job.member is not None}
-        states = {n: read_state(found[n].work_dir, found[n].name) for n in members if n in found}
-        return {
-            job_id: _member_status(job.member, found[job.native].status, states.get(job.native, {}))
-            if job.native in found
-            else forgotten[job.native]
-            for job_id, job in parsed.items()
-        }
+        forgotten = self._look_up(natives - set(found), found)
+        ended = {i: forgotten[job.native] for i, job in parsed.items() if job.native not in found}
+        return ended | _statuses(parsed, found)
 
     def _look_up(self, gone: Collection[str], found: dict[str, QueueEntry]) -> Mapping[str, JobStatus]:
         """Add to ``found`` what the scheduler remembers; return how the others ended."""
@@ -192,9 +185,11 @@ class SchedulerBackend:
         except (OSError, ValueError) as error:
             message = f"cannot read {job_dir / SCHEDULER_FILE}: {error}"
             raise ExecutionError(message) from error
-        job_numbers = {_JobId.parse(native).number for native in self._slurm.queue(note["name"])}
+        queue = self._slurm.queue(note["name"])
+        job_numbers = {_JobId.parse(native).number for native in queue}
         ids = [_member_id(n, note["name"], note["pack"], note["number"]) for n in job_numbers]
-        living = [i for i, status in self.poll(ids).items() if status.phase is not JobPhase.GONE]
+        statuses = _statuses({job_id: _JobId.parse(job_id) for job_id in ids}, queue)
+        living = [job_id for job_id, status in statuses.items() if status.phase is not JobPhase.GONE]
         return living[0] if living else None
 
     # -- cancelling ----------------------------------------------------------------------------------
@@ -261,6 +256,17 @@ def _job_name(group: Sequence[JobRequest]) -> str:
 def _path_lines() -> Iterable[str]:
     entries = ":".join(python_path())
     return [f"export PYTHONPATH={shlex.quote(entries)}${{PYTHONPATH:+:$PYTHONPATH}}"] if entries else []
+
+
+def _statuses(jobs: Mapping[str, _JobId], entries: Mapping[str, QueueEntry]) -> dict[str, JobStatus]:
+    """Statuses, by id, of the jobs that are among the entries."""
+    members = {job.native for job in jobs.values() if job.member is not None}
+    states = {n: read_state(entries[n].work_dir, entries[n].name) for n in members & set(entries)}
+    return {
+        job_id: _member_status(job.member, entries[job.native].status, states.get(job.native, {}))
+        for job_id, job in jobs.items()
+        if job.native in entries
+    }
 
 
 def _member_status(

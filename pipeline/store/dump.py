@@ -14,10 +14,11 @@ from typing import IO, TYPE_CHECKING, Any
 from config.errors import StoreError
 from pipeline.store import documents as d
 from pipeline.store.base import StorePart, resilient
+from pipeline.store.calculations import CalculationStore
 from pipeline.store.dumpfile import DumpWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from pipeline.store.connection import Raw
     from pipeline.store.repository import Store
@@ -69,7 +70,7 @@ class Dumper(StorePart):
                 writer.add(_name(document), raw)
                 if document is d.RoundDocument:
                     chosen.update(s["calculation_id"] for s in raw.get("selections", ()))
-        ids = sorted(self.closure(chosen))
+        ids = sorted(CalculationStore(self.connection).closure(chosen))
         for document in SHARED:
             for raw in self._by_id(document, ids):
                 writer.add(_name(document), raw)
@@ -91,19 +92,6 @@ class Dumper(StorePart):
     def _count(self, document: type[d.StoredDocument], campaign: str) -> int:
         return self._collection(document).count_documents(owned_by(campaign))
 
-    def closure(self, ids: Iterable[str]) -> set[str]:
-        """Ids of calculations together with all that they require."""
-        known = set(ids)
-        frontier = sorted(known)
-        while frontier:
-            needed: set[str] = set()
-            for page in _chunks(frontier):
-                for raw in self._page(d.CalculationDocument, {"_id": {"$in": page}}, {"requires": 1}):
-                    needed.update(raw.get("requires", ()))
-            frontier = sorted(needed - known)
-            known |= needed
-        return known
-
     def pages(self, document: type[d.StoredDocument], match: Raw) -> Iterator[Raw]:
         """Yield documents by key."""
         after: Raw = {}
@@ -112,14 +100,12 @@ class Dumper(StorePart):
             after = {"_id": {"$gt": page[-1]["_id"]}}
 
     def _by_id(self, document: type[d.StoredDocument], ids: list[str]) -> Iterator[Raw]:
-        for page in _chunks(ids):
-            yield from self._page(document, {"_id": {"$in": page}})
+        for start in range(0, len(ids), PAGE):
+            yield from self._page(document, {"_id": {"$in": ids[start : start + PAGE]}})
 
     @resilient
-    def _page(
-        self, document: type[d.StoredDocument], match: Raw, fields: dict[str, int] | None = None
-    ) -> list[Raw]:
-        return list(self._collection(document).find(match, fields).sort("_id").limit(PAGE))
+    def _page(self, document: type[d.StoredDocument], match: Raw) -> list[Raw]:
+        return list(self._collection(document).find(match).sort("_id").limit(PAGE))
 
 
 def dump_campaign(store: Store, campaign: str, target: IO[bytes]) -> dict[str, int]:
@@ -134,8 +120,3 @@ def owned_by(campaign: str) -> Raw:
 
 def _name(document: type[d.StoredDocument]) -> str:
     return str(document._get_collection_name())
-
-
-def _chunks(ids: list[str]) -> Iterator[list[str]]:
-    for start in range(0, len(ids), PAGE):
-        yield ids[start : start + PAGE]

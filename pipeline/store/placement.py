@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from config.errors import StoreError
+from dft.execution.processes import boot_id
 from dft.jobs import write_atomically
 
 # fmt: off
@@ -141,8 +142,7 @@ def record_host(folder: Path) -> None:
 
 
 def _here() -> dict[str, str]:
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    return {"host": os.uname().nodename, "boot": boot}
+    return {"host": os.uname().nodename, "boot": boot_id()}
 
 
 def _may_be_here(record: dict[str, Any]) -> bool:

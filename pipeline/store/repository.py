@@ -50,6 +50,10 @@ class Store(CampaignStore, StructureStore, CalculationStore, DriverStore):
         """Let go of the server; may be called again."""
         self.connection.close()
 
+    def needed_by(self, campaign: str) -> list[str]:
+        """Ids of what a campaign has chosen, in the order of its rounds, and of everything that requires."""
+        return self.closure(i for r in self.rounds(campaign) for i in r.calculation_ids)
+
     @resilient
     def server_version(self) -> str:
         """Return the version of the MongoDB behind the store."""

@@ -205,7 +205,7 @@ def test_running_out_of_memory_carries_its_code(tmp_path):
         "import resource, sys; from dft.worker import run_job\n"
         "resource.setrlimit(resource.RLIMIT_AS, (600 << 20, 600 << 20)); run_job(sys.argv[1])"
     )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, check=True, timeout=240)
     result = read_result(tmp_path)
     assert result is not None
     assert result.code is FailureCode.OUT_OF_MEMORY

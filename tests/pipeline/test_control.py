@@ -13,7 +13,6 @@ import pytest
 
 from config.errors import BackendUnavailableError, ConfigError
 from config.execution import LocalExecution
-from config.loader import load_campaign
 from dft.codes import FailureCode
 from dft.execution import JobPhase, JobRequest
 from dft.execution.local import LocalBackend
@@ -30,31 +29,19 @@ from dft.jobs import (
 )
 from dft.jobs import CalculationKind as Kind
 from pipeline import attempts, choice
-from pipeline.campaign import Campaign
 from pipeline.choice import Filter, bulk_ids
 from pipeline.control import Verb, applicable, carry_out, refusal, to_rerun, will_fail
 from pipeline.domain import Calculation, Observation
 from pipeline.domain import CalculationState as State
 from pipeline.drivers import heartbeat, own_id
 from pipeline.enumeration import store_bulks
-from pipeline.home import CampaignHome
 from pipeline.queue_view import drivers_at_work, in_flight_view
 from pipeline.report import show_document, status_document
 from pipeline.store.records import DriverRecord, RoundRecord, Selection, utc_now
 from tests.waiting import wait_for
 
 if TYPE_CHECKING:
-    from pipeline.store.repository import Store
-
-
-@pytest.fixture
-def campaign(store: Store, tmp_path: Path) -> Campaign:
-    """Give a campaign with an empty store and home."""
-    settings = load_campaign("emt")
-    home = CampaignHome(tmp_path / "home")
-    home.adopt(settings)
-    store.save_campaign(settings.name, settings.model_dump(mode="json"), settings.digest(), home.path)
-    return Campaign(settings, home, store)
+    from pipeline.campaign import Campaign
 
 
 def family(campaign: Campaign) -> dict[str, Calculation]:

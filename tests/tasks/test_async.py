@@ -106,7 +106,7 @@ def test_control_c_drains_and_the_next_run_goes_on(folder: Path) -> None:
     driver = start("run", "tiny.yaml", cwd=folder)
     wait_for(lambda: len(results(home)) >= 6, "six results")
     driver.send_signal(signal.SIGINT)
-    assert driver.wait(timeout=60) == 130
+    assert driver.wait(timeout=240) == 130
     assert set(starts(home)) == {r["calculation_id"] for r in results(home)}, "what was running was finished"
     assert not status_of(folder)["complete"]
     assert sabatier("run", "tiny.yaml", cwd=folder).returncode == 0

@@ -101,7 +101,7 @@ def test_a_person_at_a_terminal_is_asked(begun: Path, answer: str, cancelled: in
             stdin=terminal,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=240,
             check=False,
         )
     finally:

@@ -50,7 +50,7 @@ def test_real_dft_closes_the_loop_even_if_a_worker_is_killed(tmp_path: Path) -> 
             return True
         return False
 
-    wait_for(kill_an_adslab, "GPAW at work on an adslab", timeout=120)
+    wait_for(kill_an_adslab, "GPAW at work on an adslab", timeout=240)
     assert driver.wait(timeout=300) == 0, (tmp_path / "driver.out").read_text()
 
     counts = starts(home)

@@ -32,6 +32,14 @@ def on_slurm(text: str, more: str = "") -> str:
     return "\n".join(lines) + "\n" + ON_SLURM + more
 
 
+def run_to_its_end(folder: Path, more: str = "") -> None:
+    """Run a small campaign on the cluster; insist that it is complete afterwards."""
+    (folder / "tiny.yaml").write_text(on_slurm(TINY, more))
+    done = sabatier("run", "tiny.yaml", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert_complete(folder)
+
+
 @pytest.mark.gpaw
 def test_real_dft_closes_the_loop_on_slurm_though_the_driver_is_killed(
     slurm_cluster: Cluster, tmp_path: Path
@@ -39,7 +47,7 @@ def test_real_dft_closes_the_loop_on_slurm_though_the_driver_is_killed(
     (tmp_path / "miniature.yaml").write_text(on_slurm(MINIATURE, "  kinds: {gas: {walltime_minutes: 5}}\n"))
     home = tmp_path / "runs" / "miniature"
     driver = start("run", "miniature.yaml", cwd=tmp_path)
-    wait_for(lambda: len(starts(home)) >= 2, "GPAW at work on the nodes", timeout=120)
+    wait_for(lambda: len(starts(home)) >= 2, "GPAW at work on the nodes", timeout=240)
     driver.kill()
     driver.wait()
     status = json.loads(sabatier("status", "--json", cwd=tmp_path).stdout)
@@ -60,10 +68,7 @@ def test_packed_calculations_bring_a_campaign_to_its_end(
     slurm_cluster: Cluster, tmp_path: Path, pack: str
 ) -> None:
     width = "  bundle_width: 2\n" if pack == "bundle" else ""
-    (tmp_path / "tiny.yaml").write_text(on_slurm(TINY, f"  pack: {pack}\n  pack_size: 4\n{width}"))
-    done = sabatier("run", "tiny.yaml", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert_complete(tmp_path)
+    run_to_its_end(tmp_path, f"  pack: {pack}\n  pack_size: 4\n{width}")
     assert set(starts(tmp_path / "runs" / "tiny").values()) == {1}
 
 
@@ -75,7 +80,7 @@ def test_a_dead_controller_is_waited_for(slurm_cluster: Cluster, tmp_path: Path)
         wait_for(lambda: len(results(home)) >= 2, "two results")
         slurm_cluster.do("kill-controller")
         wait_for(
-            lambda: "keeps asking" in (tmp_path / "driver.out").read_text(), "the driver's word", timeout=120
+            lambda: "keeps asking" in (tmp_path / "driver.out").read_text(), "the driver's word", timeout=240
         )
         assert driver.poll() is None
     finally:
@@ -93,10 +98,7 @@ def test_a_refused_submission_names_what_slurm_said_and_loses_nothing(
     assert refused.returncode == 1
     assert "nvalid partition" in refused.stderr
     assert "Traceback" not in refused.stderr
-    (tmp_path / "tiny.yaml").write_text(on_slurm(TINY))
-    done = sabatier("run", "tiny.yaml", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert_complete(tmp_path)
+    run_to_its_end(tmp_path)
 
 
 def test_jobs_that_never_begin_stop_the_driver_with_what_they_printed(
@@ -108,10 +110,7 @@ def test_jobs_that_never_begin_stop_the_driver_with_what_they_printed(
     assert "ended before their worker began" in stopped.stderr
     assert "/nowhere/python" in stopped.stderr
     assert "No such file" in stopped.stderr
-    (tmp_path / "tiny.yaml").write_text(on_slurm(TINY))
-    done = sabatier("run", "tiny.yaml", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert_complete(tmp_path)
+    run_to_its_end(tmp_path)
 
 
 def test_a_drained_driver_waits_for_the_queue(slurm_cluster: Cluster, tmp_path: Path) -> None:
@@ -120,7 +119,7 @@ def test_a_drained_driver_waits_for_the_queue(slurm_cluster: Cluster, tmp_path: 
     driver = start("run", "tiny.yaml", cwd=tmp_path)
     wait_for(lambda: bool(starts(home)), "a first start")
     driver.send_signal(signal.SIGINT)
-    assert driver.wait(timeout=120) == 130
+    assert driver.wait(timeout=240) == 130
     assert set(starts(home)) == {r["calculation_id"] for r in results(home)}
     listed = subprocess.run(
         ["squeue", "--noheader", "--format=%Z"], capture_output=True, text=True, check=True

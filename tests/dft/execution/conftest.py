@@ -65,7 +65,8 @@ def long_runs(
             runs[pack, behaviour] = LongRun(job_dir, job_id)
     for node in ("n2", "n3"):
         job_dir = made("endless")
-        job_id = on_slurm(options={"nodelist": node}).submit([request(job_dir)])[0]
+        backend = on_slurm(options={"nodelist": node}, walltime_minutes=120)  # longer than the tests take
+        job_id = backend.submit([request(job_dir)])[0]
         runs["endless", node] = LongRun(job_dir, job_id)
     return runs
 

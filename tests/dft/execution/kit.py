@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +13,9 @@ from config.recipe import RecipeSettings
 from dft.execution import Backend, JobPhase, JobRequest, JobStatus
 from dft.execution.processes import read_process
 from dft.jobs import RUNS_FILE, AtomsRecord, CalculationKind, JobSpec, read_claim, write_job
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[3]
-PATIENCE_S = 60.0
-"""How long to wait for what must happen; the machine may be busy."""
 
 
 class Jobs:
@@ -62,20 +60,13 @@ class Place:
         return backend.submit([request(path) for path in [*others, job_dir]])[-1]
 
 
-def wait_until(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, f"waited in vain: {what}"
-        time.sleep(0.1)
-
-
 def phases(statuses: Mapping[str, JobStatus]) -> dict[str, JobPhase]:
     return {job_id: status.phase for job_id, status in statuses.items()}
 
 
 def wait_phase(backend: Backend, job_ids: Iterable[str], phase: JobPhase) -> None:
     ids = list(job_ids)
-    wait_until(lambda: set(phases(backend.poll(ids)).values()) == {phase}, phase)
+    wait_for(lambda: set(phases(backend.poll(ids)).values()) == {phase}, phase, every=0.1)
 
 
 def wait_gone(backend: Backend, *job_ids: str) -> None:
@@ -84,7 +75,7 @@ def wait_gone(backend: Backend, *job_ids: str) -> None:
 
 def wait_claimed(job_dir: Path) -> int:
     """Pid of the worker that has begun."""
-    wait_until(lambda: read_claim(job_dir), "the claim")
+    wait_for(lambda: read_claim(job_dir), "the claim")
     claim = read_claim(job_dir)
     assert claim is not None
     return int(claim["pid"])
@@ -92,7 +83,7 @@ def wait_claimed(job_dir: Path) -> int:
 
 def wait_child(job_dir: Path) -> int:
     """Pid of the child of a payload ``with_ranks``."""
-    wait_until((job_dir / "child").exists, "the child")
+    wait_for((job_dir / "child").exists, "the child")
     return int((job_dir / "child").read_text(encoding="utf-8"))
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from dft.execution.bundle import Bundle, list_file, read_state, state_file
 from dft.jobs import read_result
-
-from .kit import ROOT, Jobs, is_running, n_runs, wait_claimed, wait_until
+from tests.dft.execution.kit import ROOT, Jobs, is_running, n_runs, wait_claimed
+from tests.waiting import wait_for
 
 PAYLOAD = "tests.dft.payloads"
 
@@ -50,7 +50,7 @@ def test_members_end_with_a_runner_that_is_killed(
     command = [sys.executable, "-m", "dft.execution.bundle", str(members), "--width", "1"]
     with subprocess.Popen([*command, "--payload", PAYLOAD]) as runner:
         pid = wait_claimed(job_dir)
-        wait_until(lambda: n_runs(job_dir), "the computation's start")
+        wait_for(lambda: n_runs(job_dir), "the computation's start")
         runner.kill()
-    wait_until(lambda: not is_running(pid), "the member's end")
+    wait_for(lambda: not is_running(pid), "the member's end")
     assert read_result(job_dir) is not None, "it was told, not killed"

@@ -19,7 +19,6 @@ from config.errors import ExecutionError
 from dft.execution import JobPhase
 from dft.jobs import read_claim, read_result, take_claim
 from tests.dft.execution.kit import (
-    PATIENCE_S,
     ROOT,
     Place,
     is_running,
@@ -30,8 +29,8 @@ from tests.dft.execution.kit import (
     wait_claimed,
     wait_gone,
     wait_phase,
-    wait_until,
 )
+from tests.waiting import PATIENCE_S, wait_for
 
 
 def test_a_job_leaves_its_result_and_is_gone(place: Place) -> None:
@@ -146,7 +145,7 @@ def test_cancel_ends_every_process_of_a_job(place: Place) -> None:
 def test_a_cancelled_worker_may_leave_its_result(place: Place) -> None:
     backend, job_dir = place.backend(), place.jobs("obedient")
     job_id = place.submit(job_dir, backend)
-    wait_until((job_dir / "listening").exists, "the worker")
+    wait_for((job_dir / "listening").exists, "the worker")
     backend.cancel([job_id])
     wait_gone(backend, job_id)
     result = read_result(job_dir)

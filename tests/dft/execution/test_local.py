@@ -25,9 +25,9 @@ from tests.dft.execution.kit import (
     wait_child,
     wait_claimed,
     wait_gone,
-    wait_until,
 )
 from tests.dft.payloads import MODULE
+from tests.waiting import wait_for
 
 
 def local(timeout_minutes: float = 10.0, **more: object) -> LocalBackend:
@@ -94,7 +94,7 @@ def test_a_worker_whose_leader_was_killed_still_runs_and_can_be_cancelled(jobs: 
     worker = wait_claimed(job_dir)
     leader = int(job_id.split("@")[0])
     os.kill(leader, signal.SIGKILL)
-    wait_until(lambda: not is_running(leader), "death of the leader")
+    wait_for(lambda: not is_running(leader), "death of the leader")
     assert phases(backend.poll([job_id])) == {job_id: JobPhase.RUNNING}
     found = backend.find(job_dir)
     assert found is not None
@@ -107,7 +107,7 @@ def test_a_worker_whose_leader_was_killed_still_runs_and_can_be_cancelled(jobs: 
 def test_a_terminated_leader_lets_the_worker_leave_its_result(jobs: Jobs) -> None:
     backend, job_dir = local(), jobs("obedient")
     job_id = submit(backend, job_dir)
-    wait_until((job_dir / "listening").exists, "the worker")
+    wait_for((job_dir / "listening").exists, "the worker")
     os.kill(int(job_id.split("@")[0]), signal.SIGTERM)
     wait_gone(backend, job_id)
     result = read_result(job_dir)
@@ -128,7 +128,7 @@ def test_a_dead_child_of_the_driver_leaves_no_zombie(jobs: Jobs) -> None:
     backend = local()
     job_id = submit(backend, jobs("quick"))
     wait_gone(backend, job_id)
-    wait_until(lambda: not sessions({int(job_id.split("@")[0])}) or backend.poll([]), "reaping")
+    wait_for(lambda: not sessions({int(job_id.split("@")[0])}) or backend.poll([]), "reaping")
 
 
 def test_a_job_runs_in_its_own_directory_and_knows_it(jobs: Jobs) -> None:

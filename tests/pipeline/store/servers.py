@@ -54,7 +54,7 @@ def server(folder: Path, *options: str, client_options: dict[str, object] | None
 
 
 def _wait(port: int) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while time.monotonic() < deadline:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()

@@ -286,6 +286,22 @@ def test_calculations_meet_every_condition(store: Store) -> None:
     }
 
 
+@pytest.mark.parametrize("ids_at_once", [1, 2, 5000])
+def test_what_is_required_follows_what_was_asked_for_each_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch, ids_at_once: int
+) -> None:
+    monkeypatch.setattr("pipeline.store.calculations.IDS_AT_ONCE", ids_at_once)
+    requires = {1: (8, 5), 2: (6, 5), 3: (8,), 8: (9,), 6: (7,)}
+    calculations = [examples.a_calculation(n) for n in range(1, 10)]
+    names = {n: c.id for n, c in enumerate(calculations, start=1)}
+    needs = [tuple(names[i] for i in requires.get(n, ())) for n in names]
+    store.plan(replace(c, requires=n) for c, n in zip(calculations, needs, strict=True))
+    asked = [names[3], "unknown", names[2], names[1], names[3]]
+    expected = [names[3], "unknown", *(names[n] for n in (2, 1, 8, 6, 5, 9, 7))]
+    assert store.closure(iter(asked)) == expected
+    assert store.closure([]) == []
+
+
 def test_cpu_time_is_summed(store: Store) -> None:
     store.plan([examples.a_calculation(n, cpu_seconds=float(n)) for n in range(1, 5)])
     assert store.cpu_seconds() == 10.0

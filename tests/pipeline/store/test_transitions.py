@@ -179,7 +179,7 @@ def test_of_several_processes_exactly_one_moves_each(store: Store, mongo_home: P
     for driver in drivers:
         driver.stdin.write("\n")
         driver.stdin.flush()
-    told = [d.communicate(timeout=60)[0].splitlines() for d in drivers]
+    told = [d.communicate(timeout=240)[0].splitlines() for d in drivers]
     assert sorted(line.split()[0] for lines in told for line in lines) == [
         f"calc-{number:04d}" for number in range(n)
     ]
