@@ -7,6 +7,8 @@
 .PHONY: help install demo test lint format coverage clean
 export PYTHON GPAW_CONFIG
 bin := .venv/bin
+# Many tests wait for other processes, so three workers keep two cores busy; PYTEST_FLAGS="-n 0" is one.
+side_by_side := -n 3 --dist loadgroup
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
@@ -23,7 +25,7 @@ test coverage: export OMP_NUM_THREADS = 1
 test coverage: export OPENBLAS_NUM_THREADS = 1
 test: lint ## lint, then run all tests but the slow ones
 	@.ci/setup-slurm
-	$(bin)/pytest -m "not slow" $(PYTEST_FLAGS)
+	$(bin)/pytest -m "not slow" $(side_by_side) $(PYTEST_FLAGS)
 
 coverage: install ## run the tests and report what they do not reach
 	@.ci/setup-slurm

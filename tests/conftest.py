@@ -26,6 +26,13 @@ if TYPE_CHECKING:
 _numbers = itertools.count(1)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests that share a Slurm in one process: each process would start another."""
+    for item in items:
+        if item.get_closest_marker("slurm"):
+            item.add_marker(pytest.mark.xdist_group(f"slurm {item.path.parent.name}"))
+
+
 @pytest.fixture(scope="session")
 def mongo_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Home whose embedded server runs for the whole session."""

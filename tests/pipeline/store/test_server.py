@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -140,7 +141,7 @@ def test_processes_that_start_together_share_one_server(home: Path) -> None:
         assert [c.name for c in store.campaigns()] == ["campaign-0", "campaign-1", "campaign-2"]
     for process in clients:
         assert pid_of(home) is not None
-        assert process.communicate("\n", timeout=60) == ("", None)
+        assert process.communicate("\n", timeout=240) == ("", None)
         assert process.returncode == 0
     assert pid_of(home) is None
 
@@ -149,7 +150,7 @@ def test_ctrl_c_in_the_clients_terminal_does_not_reach_the_server(home: Path) ->
     process = client(home, "one", start_new_session=True, stderr=subprocess.DEVNULL)
     assert process.stdout.readline() == "open\n"
     os.killpg(process.pid, signal.SIGINT)
-    process.communicate(timeout=60)
+    process.communicate(timeout=240)
     assert pid_of(home) is not None
     with open_store(SETTINGS, home) as store:
         assert store.campaign("one") is not None
@@ -159,7 +160,7 @@ def test_a_server_left_by_a_killed_client_is_used_and_then_stopped(home: Path) -
     process = client(home, "one", start_new_session=True)
     assert process.stdout.readline() == "open\n"
     os.killpg(process.pid, signal.SIGKILL)
-    process.communicate(timeout=60)
+    process.communicate(timeout=240)
     left = pid_of(home)
     assert left is not None
     with open_store(SETTINGS, home) as store:
@@ -200,13 +201,18 @@ def test_a_home_may_have_any_name(tmp_path: Path, name: str) -> None:
     assert pid_of(home) is None
 
 
+@pytest.fixture
+def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Give an XDG_RUNTIME_DIR whose path is short enough for a socket."""
+    with tempfile.TemporaryDirectory() as folder:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
+        yield Path(folder)
+
+
 def test_a_short_socket_is_private_and_found_by_processes_with_another_environment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = tmp_path / ("x" * MAX_SOCKET_BYTES)
-    runtime = tmp_path / "run"
-    runtime.mkdir()
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
     server = EmbeddedServer(home)
     address = server.acquire()
     (folder,) = runtime.iterdir()
@@ -219,13 +225,9 @@ def test_a_short_socket_is_private_and_found_by_processes_with_another_environme
     assert list(runtime.iterdir()) == []
 
 
-def test_a_socket_folder_prepared_by_somebody_else_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("runtime")
+def test_a_socket_folder_prepared_by_somebody_else_is_refused(tmp_path: Path) -> None:
     home = tmp_path / ("x" * MAX_SOCKET_BYTES)
-    runtime = tmp_path / "run"
-    runtime.mkdir()
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
     server = EmbeddedServer(home)
     folder = server._socket_path().parent
     folder.chmod(0o777)
