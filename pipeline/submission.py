@@ -2,7 +2,7 @@
 
 ``PLANNED -> SUBMITTING`` is written before the job directory, ``SUBMITTED`` after the back-end took it.
 The driver that moved a calculation to SUBMITTING owns it until it has died, or for
-:data:`LEASE_SECONDS`; then any driver settles it:
+:data:`LEASE_SECONDS`; then any driver settles it, as its owner does itself when the back-end broke off:
 
 * a worker holds the claim: the job runs, its id is in the claim;
 * the back-end finds a job that waits: it is adopted;
@@ -84,7 +84,9 @@ class Submitter:
             return
         expired = self.book.store.in_state_for(State.SUBMITTING, LEASE_SECONDS, [c.id for c in submitting])
         for calculation in submitting:
-            if is_known_dead(calculation.owner) or calculation.id in expired:
+            # Its own are those that the back-end broke off: between two submissions it is in none.
+            is_broken_off = calculation.owner == self.me or is_known_dead(calculation.owner)
+            if is_broken_off or calculation.id in expired:
                 self._settle(calculation)
 
     def _settle(self, calculation: Calculation) -> None:
@@ -95,7 +97,7 @@ class Submitter:
         found = self.backend.find(job_dir) if job_dir.exists() else None
         if found is not None:
             self._adopt(calculation, found)
-        elif attempts.revoke(job_dir, calculation, "the driver died before the job was submitted"):
+        elif attempts.revoke(job_dir, calculation, "the submission was broken off"):
             self.book.move(calculation, State.PLANNED)
         # Else a worker has claimed it between the two looks; the next pass adopts it.
 
@@ -223,7 +225,7 @@ class Submitter:
         try:
             job_ids = self.backend.submit(list(written.values()))
         except BackendUnavailableError:
-            raise  # part of it may have been started: settled when the lease is over
+            raise  # part of it may have been started: settled when the back-end answers again
         except ExecutionError:
             for calculation in started:
                 self._take_back(calculation)
