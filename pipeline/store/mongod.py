@@ -26,6 +26,9 @@ FULL_DISK_BYTES = 200_000_000
 """With less room mongod may not start: it allocates journal files of 100 MB."""
 KILLED_STARTS = 3
 """How often a start that ended by a signal is repeated."""
+DAEMON_KILLED = frozenset({50, 51})
+"""Exit statuses of ``mongod --fork`` when a signal ended one of its children before it was ready."""
+STOP_TIMEOUT_SECONDS = 60.0
 CACHE_GB = 0.25
 """The smallest cache mongod accepts; a campaign's working set is far below it."""
 
@@ -86,7 +89,10 @@ def start_daemon(data: Path, log: Path, socket: Path) -> None:
     log_start = log.stat().st_size if log.exists() else 0
     ended = _run(command, data, log, log_start)
     for _ in range(KILLED_STARTS):
-        if ended.returncode >= 0:
+        left = daemon_pid(data) if ended.returncode != 0 else None
+        if left is not None:  # of the processes that a start consists of, another one was killed
+            stop_daemon(left, STOP_TIMEOUT_SECONDS)
+        elif ended.returncode >= 0 and ended.returncode not in DAEMON_KILLED:
             break
         ended = _run(command, data, log, log_start)  # somebody killed it; nothing is wrong with it
     if ended.returncode != 0:

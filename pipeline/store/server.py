@@ -29,7 +29,13 @@ from urllib.parse import quote
 
 from config.errors import StoreError
 from pipeline.store import placement
-from pipeline.store.mongod import START_TIMEOUT_SECONDS, daemon_pid, start_daemon, stop_daemon
+from pipeline.store.mongod import (
+    START_TIMEOUT_SECONDS,
+    STOP_TIMEOUT_SECONDS,
+    daemon_pid,
+    start_daemon,
+    stop_daemon,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +44,6 @@ MAX_SOCKET_BYTES = 107
 """Longest path of a Unix socket on Linux (``sockaddr_un`` holds 108 bytes with the final zero)."""
 SOCKET_NAME = "mongod.sock"
 PING_TIMEOUT_MS = 5000
-STOP_TIMEOUT_SECONDS = 60.0
 
 
 class EmbeddedServer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -9,6 +10,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -154,6 +156,26 @@ def test_ctrl_c_in_the_clients_terminal_does_not_reach_the_server(home: Path) ->
     assert pid_of(home) is not None
     with open_store(SETTINGS, home) as store:
         assert store.campaign("one") is not None
+
+
+def test_a_server_killed_while_it_starts_is_started_again(home: Path) -> None:
+    killed: list[int] = []
+
+    def kill_the_daemon() -> None:
+        while not killed:
+            for process in psutil.process_iter(["cmdline", "ppid"]):
+                is_ours = str(home / "mongo" / "data") in (process.info["cmdline"] or [])
+                if is_ours and process.info["ppid"] != os.getpid():  # forked by the one that was started
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        process.kill()
+                        killed.append(process.pid)
+
+    killer = threading.Thread(target=kill_the_daemon)
+    killer.start()
+    with open_store(SETTINGS, home) as store:
+        killer.join()
+        assert pid_of(home) not in killed
+        assert store.campaigns() == []
 
 
 def test_a_server_left_by_a_killed_client_is_used_and_then_stopped(home: Path) -> None:
