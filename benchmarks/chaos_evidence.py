@@ -12,6 +12,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from config.adsorbates import presets
 from dft.codes import RETRYABLE, FailureCode
 from dft.jobs import (
     CLAIM_FILE,
@@ -22,7 +23,6 @@ from dft.jobs import (
     JobResult,
     ResultState,
 )
-from dft.references import REFERENCES
 from pipeline.domain import TERMINAL, CalculationState
 from pipeline.harvest import adsorption_energy
 
@@ -202,7 +202,7 @@ def recomputed_delta_e(
     gases = {c.gas: energies.get(c.id) for c in required if c.kind is CalculationKind.GAS}
     assert adslab.adsorbate is not None
     try:
-        reference = REFERENCES[adslab.adsorbate]
+        reference = presets()[adslab.adsorbate].reference
         return adsorption_energy(energies.get(adslab.id), energies.get(slab.id), gases, reference)
     except ValueError:
         return None

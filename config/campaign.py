@@ -9,17 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from config.adsorbates import AdsorbateSettings, Species, first_problem, problems, shipped, species
 from config.execution import MAX_COUNT, ExecutionSettings, LocalExecution
 from config.recipe import RecipeSettings, StrictModel
-
-HIT_WINDOW_EV = 0.10
-"""Half-width of what counts as a hit in Tran and Ulissi, eV."""
-DEFAULT_TARGETS_EV = {"CO": -0.67, "H": -0.27}
-"""Optimal ΔE: CO2 reduction (ΔG = ΔE + 0.50) and H2 evolution (ΔG = ΔE + 0.24), Tran and Ulissi 2018."""
 
 MAX_MILLER_INDEX = 10
 """Largest Miller index that may be asked for by name; its slabs have very large cells already."""
@@ -112,17 +110,6 @@ class SurfaceSettings(StrictModel):
                 message = f"{list(miller)} is too steep; allowed: -{MAX_MILLER_INDEX} to {MAX_MILLER_INDEX}"
                 raise ValueError(message)
         return value
-
-
-class AdsorbateSettings(StrictModel):
-    """An adsorbate of the campaign and the adsorption energy that is wanted of it."""
-
-    target_ev: float = Field(ge=-10.0, le=10.0)
-    """Wanted adsorption energy ΔE, eV."""
-    window_ev: float = Field(default=HIT_WINDOW_EV, gt=0.0, le=5.0)
-    """A surface within this distance of the target is a hit, eV."""
-    reaction: str = ""
-    """Name of the reaction that the target stands for; for display."""
 
 
 class Budget(StrictModel):
@@ -249,7 +236,7 @@ class CampaignSettings(StrictModel):
     surfaces: SurfaceSettings = SurfaceSettings()
     """How bulks are cut into slabs."""
     adsorbates: dict[str, AdsorbateSettings] = Field(min_length=1)
-    """Adsorbates (`CO`, `H`) with the ΔE wanted of each."""
+    """Adsorbates (`CO`, `H`, `OH`, ...) with the ΔE wanted of each; also ones of your own."""
     recipe: RecipeSettings
     """DFT settings: a recipe's name, or `base` (a name) with overrides."""
     budget: Budget = Budget()
@@ -283,21 +270,44 @@ class CampaignSettings(StrictModel):
 
     @field_validator("adsorbates", mode="before")
     @classmethod
-    def _default_targets(cls, value: Any) -> Any:
-        """Refuse unknown adsorbates, and let ``CO: {}`` stand for the published target."""
+    def _published_targets(cls, value: Any) -> Any:
+        """Let ``CO: {}`` stand for the published target."""
         if not isinstance(value, dict):
             return value
-        unknown = sorted(set(value) - set(DEFAULT_TARGETS_EV))
-        if unknown:
-            message = f"unknown adsorbate {unknown[0]!r}; allowed: {', '.join(DEFAULT_TARGETS_EV)}"
-            raise ValueError(message)
-        filled = {}
-        for name, settings in value.items():
-            given = {} if settings is None else settings
-            if isinstance(given, dict) and "target_ev" not in given and name in DEFAULT_TARGETS_EV:
-                given = {"target_ev": DEFAULT_TARGETS_EV[name], **given}
-            filled[name] = given
-        return filled
+        given = {name: {} if settings is None else settings for name, settings in value.items()}
+        plain = {name: settings for name, settings in given.items() if isinstance(settings, dict)}
+        cls._refuse({name: filter(None, [first_problem(name, keys)]) for name, keys in plain.items()})
+        return {
+            name: {"target_ev": shipped()[name]["target_ev"], **keys}
+            if name in plain and "target_ev" not in keys
+            else keys
+            for name, keys in given.items()
+        }
+
+    @field_validator("adsorbates")
+    @classmethod
+    def _possible_adsorbates(cls, value: dict[str, AdsorbateSettings]) -> dict[str, AdsorbateSettings]:
+        cls._refuse({name: problems(name, settings) for name, settings in value.items()})
+        return value
+
+    @classmethod
+    def _refuse(cls, found: Mapping[str, Iterable[tuple[str | None, str]]]) -> None:
+        """Raise if there are problems, each at the key that it is about."""
+        errors = [
+            InitErrorDetails(
+                type=PydanticCustomError("value_error", "{told}", {"told": told}),
+                loc=(name, key) if key else (name,),
+                input=None,
+            )
+            for name, listed in found.items()
+            for key, told in listed
+        ]
+        if errors:
+            raise ValidationError.from_exception_data(cls.__name__, errors)
+
+    def species(self, adsorbate: str) -> Species:
+        """Return one of the campaign's adsorbates as it is computed."""
+        return species(adsorbate, self.adsorbates[adsorbate])
 
     def digest(self) -> str:
         """Hash of the whole configuration (hex, 16 digits), recorded with every round."""

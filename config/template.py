@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import PydanticUndefined
 
-from config.campaign import DEFAULT_TARGETS_EV, CampaignSettings
+from config.adsorbates import shipped
+from config.campaign import CampaignSettings
 from config.describe import default_of, describe_field, docstring, is_named_section, section_models
 from config.loader import load_recipe, parse_campaign, preset_names, recipe_names
 from config.recipe import RecipeSettings
@@ -87,8 +88,9 @@ def _template_key(key: str, field: FieldInfo, name: str) -> str:
     sections = section_models(field)
     if is_named_section(field):
         return f"{key}:\n" + "".join(
-            f"  {adsorbate}:\n" + _section(sections[""], 4, {"target_ev": target})
-            for adsorbate, target in DEFAULT_TARGETS_EV.items()
+            f"  {adsorbate}:\n" + _section(sections[""], 4, {"target_ev": keys["target_ev"]})
+            for adsorbate, keys in shipped().items()
+            if "target_ev" in keys
         )
     if not sections:
         return _line(key, field, default_of(field))
@@ -186,10 +188,8 @@ def _recipes() -> str:
     ]
     for key in RecipeSettings.model_fields:
         if key not in {"name", "description"}:
-            values = " | ".join(
-                f"{getattr(r, key)}".lower() if isinstance(getattr(r, key), bool) else f"{getattr(r, key)}"
-                for r in recipes
-            )
+            given = [recipe.model_dump(mode="json")[key] for recipe in recipes]
+            values = " | ".join("none" if value in NOTHING else _scalar(value) for value in given)
             rows.append(f"| `{key}` | {values} |")
     return "\n".join(rows) + "\n"
 

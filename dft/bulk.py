@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from dft import restart
 from dft.codes import CalculationFailedError, FailureCode
 from dft.jobs import LOG_FILE, CalculationKind
+from dft.recovery import NO_REMEDY, Remedy
+from dft.sanity import check_finite
 from dft.watch import Watch
 
 if TYPE_CHECKING:
@@ -69,6 +71,7 @@ def equation_of_state(
     job_dir: Path,
     watch: Watch | None = None,
     earlier: Sequence[Path] = (),
+    remedy: Remedy = NO_REMEDY,
 ) -> EquationOfState:
     """Compute the equilibrium volume of a crystal.
 
@@ -84,11 +87,14 @@ def equation_of_state(
         Asked before each volume whether to go on.
     earlier
         Job directories of the same equation of state: the volumes of the first that holds any are kept.
+    remedy
+        Corrections in force.
 
     Raises
     ------
     CalculationFailedError
-        ``EOS_NOT_BRACKETED`` if no window of volumes holds the minimum.
+        ``EOS_NOT_BRACKETED`` if no window of volumes holds the minimum; ``NOT_FINITE`` if an energy is no
+        number.
     StoppedError
         When the watch says so.
     """
@@ -101,7 +107,7 @@ def equation_of_state(
     cell = primitive.cell.copy()
     copies = len(atoms) / len(primitive)
     computed = _earlier_volumes(recipe, earlier, atoms.get_volume(), watch)
-    primitive.calc = build(recipe, primitive, CalculationKind.BULK, job_dir / LOG_FILE)
+    primitive.calc = build(recipe, primitive, CalculationKind.BULK, job_dir / LOG_FILE, remedy)
     watch.follow(primitive.calc)
 
     def compute(index: int) -> tuple[float, float]:
@@ -109,12 +115,15 @@ def equation_of_state(
             watch.boundary(len(computed))
             primitive.set_cell(cell * strain_scale(recipe, index), scale_atoms=True)
             energy = float(primitive.get_potential_energy()) * copies
+            check_finite("energy", energy)
             moment = total_moment(primitive, copies)
             computed[index] = Volume(index, primitive.get_volume() * copies, energy, moment)
             restart.save_volumes(job_dir, [asdict(volume) for volume in computed.values()])
         return computed[index].volume, computed[index].energy
 
-    points, (volume, energy, modulus) = find_minimum(recipe.eos_points, compute)
+    points, (volume, energy, modulus) = find_minimum(
+        recipe.eos_points, compute, MAX_SHIFTS + remedy.window_moves
+    )
     return EquationOfState(
         linear_scale=(volume / atoms.get_volume()) ** (1 / 3),
         energy_ev=energy,
@@ -166,7 +175,7 @@ def strain_scale(recipe: RecipeSettings, index: int) -> float:
 
 
 def find_minimum(
-    n_points: int, compute: Callable[[int], tuple[float, float]]
+    n_points: int, compute: Callable[[int], tuple[float, float]], max_moves: int = MAX_SHIFTS
 ) -> tuple[list[tuple[float, float]], tuple[float, float, float]]:
     """Move a window of volumes until it holds the minimum of the fit.
 
@@ -176,6 +185,8 @@ def find_minimum(
         Points in a window.
     compute
         Volume (Å³) and energy (eV) of a point by its index; called again for known points.
+    max_moves
+        How often the window may move.
 
     Returns
     -------
@@ -187,10 +198,10 @@ def find_minimum(
     Raises
     ------
     CalculationFailedError
-        ``EOS_NOT_BRACKETED`` after :data:`MAX_SHIFTS` moves.
+        ``EOS_NOT_BRACKETED`` after so many moves.
     """
     start = 0
-    for _ in range(MAX_SHIFTS + 1):
+    for _ in range(max_moves + 1):
         points = [compute(index) for index in range(start, start + n_points)]
         lowest = min(range(n_points), key=lambda i: points[i][1])
         if 0 < lowest < n_points - 1:

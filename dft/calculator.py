@@ -17,6 +17,7 @@ from math import ceil, pi
 from typing import TYPE_CHECKING, Any
 
 from dft.jobs import CalculationKind
+from dft.recovery import NO_REMEDY, Remedy, corrected, detoured, land
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +34,13 @@ SYMMETRY_TOLERANCE_A = 1.0e-4
 SLAB_KINDS = frozenset({CalculationKind.SLAB, CalculationKind.ADSLAB})
 
 
-def build(recipe: RecipeSettings, atoms: Atoms, kind: CalculationKind, log_path: Path) -> GetPropertiesMixin:
+def build(
+    recipe: RecipeSettings,
+    atoms: Atoms,
+    kind: CalculationKind,
+    log_path: Path,
+    remedy: Remedy = NO_REMEDY,
+) -> GetPropertiesMixin:
     """Make the calculator for one calculation.
 
     Parameters
@@ -42,6 +49,8 @@ def build(recipe: RecipeSettings, atoms: Atoms, kind: CalculationKind, log_path:
         The starting structure: sets the k-point mesh and which atoms are free.
     log_path
         Where GPAW writes its log.
+    remedy
+        Corrections in force. Whatever way they take, energy and forces are those of the recipe.
     """
     if recipe.engine == "emt":
         from ase.calculators.emt import EMT
@@ -49,11 +58,19 @@ def build(recipe: RecipeSettings, atoms: Atoms, kind: CalculationKind, log_path:
         return EMT()
     from gpaw.new.ase_interface import GPAW
 
-    return GPAW(txt=log_path, **gpaw_parameters(recipe, atoms, kind))  # type: ignore[no-any-return]
+    parameters = gpaw_parameters(recipe, atoms, kind, remedy)
+    first = detoured(parameters, remedy)
+    if first is None:
+        return GPAW(txt=log_path, **parameters)  # type: ignore[no-any-return]
+    calculator = GPAW(txt=log_path, **first)
+    land(calculator, parameters)
+    return calculator  # type: ignore[no-any-return]
 
 
-def gpaw_parameters(recipe: RecipeSettings, atoms: Atoms, kind: CalculationKind) -> dict[str, Any]:
-    """Keyword arguments of GPAW for one calculation."""
+def gpaw_parameters(
+    recipe: RecipeSettings, atoms: Atoms, kind: CalculationKind, remedy: Remedy = NO_REMEDY
+) -> dict[str, Any]:
+    """Keyword arguments of GPAW for one calculation, with corrections that leave its solution alone."""
     width = GAS_SMEARING_EV if kind is CalculationKind.GAS else recipe.smearing_ev
     parameters: dict[str, Any] = {
         "mode": {"name": "pw", "ecut": recipe.cutoff_ev},
@@ -69,13 +86,15 @@ def gpaw_parameters(recipe: RecipeSettings, atoms: Atoms, kind: CalculationKind)
     }
     if recipe.dipole_correction and kind in SLAB_KINDS:
         parameters["poissonsolver"] = {"dipolelayer": "xy"}
-    return parameters
+    return corrected(parameters, atoms, remedy)
 
 
 def kpoint_mesh(recipe: RecipeSettings, atoms: Atoms, kind: CalculationKind) -> tuple[int, int, int]:
     """Γ-centred Monkhorst-Pack size of a structure; one point for molecules and along a slab's normal."""
     if kind is CalculationKind.GAS:
         return (1, 1, 1)
+    if kind in SLAB_KINDS and recipe.slab_kpoint_mesh is not None:
+        return (*recipe.slab_kpoint_mesh, 1)
     density = recipe.bulk_kpoint_density if kind is CalculationKind.BULK else recipe.slab_kpoint_density
     lengths = 2 * pi * atoms.cell.reciprocal().lengths()
     # A hair is taken off so that rounding noise of the cell cannot add a point.

@@ -26,6 +26,10 @@ OUT_OF_MEMORY = re.compile(
 """How libraries, the loader and the kernel say that there is no memory left."""
 
 
+NOT_FINITE = re.compile(r"terms are NaN|infs or NaNs|contains? NaN|SVD did not converge", re.IGNORECASE)
+"""How GPAW, scipy and numpy say that a number is none (numpy finds no SVD of such a matrix)."""
+
+
 def guarded(spec: JobSpec, work: Callable[[], JobResult]) -> JobResult:
     """Call ``work``; turn whatever it raises into a failed result."""
     try:
@@ -59,6 +63,8 @@ def _classify(error: Exception) -> tuple[FailureCode, str]:
     # Asked for by name: after a failed allocation, importing GPAW here might fail as well.
     if any(kind.__name__ == "ConvergenceError" for kind in type(error).__mro__):
         return FailureCode.SCF_NOT_CONVERGED, "the self-consistency cycle ran out of iterations"
+    if type(error).__name__ == "AtomsTooClose":
+        return FailureCode.ATOMS_TOO_CLOSE, str(error)
     if isinstance(error, OSError) and error.errno in DISK_ERRORS:
         return FailureCode.WORKER_LOST, f"the disk failed the worker: {error}"
     lines = "".join(traceback.format_exception(error)).strip().splitlines()
@@ -66,6 +72,8 @@ def _classify(error: Exception) -> tuple[FailureCode, str]:
     # The whole chain is looked at: a library may wrap what the allocator said.
     if any(isinstance(link, MemoryError) or OUT_OF_MEMORY.search(str(link)) for link in _chain(error)):
         return FailureCode.OUT_OF_MEMORY, message
+    if NOT_FINITE.search(str(error)):
+        return FailureCode.NOT_FINITE, message
     return FailureCode.CRASHED, message
 
 

@@ -78,6 +78,8 @@ class AtomsRecord(FileModel):
     """Indices of atoms held in place."""
     tags: tuple[int, ...] = ()
     """0 for adsorbate atoms, 1 for the top layer, counting downwards; empty when not a slab."""
+    moments: tuple[float, ...] = ()
+    """Magnetic moments, μB: of a start, where they are known; of a result, those it ended with."""
 
     @classmethod
     def from_atoms(cls, atoms: Atoms) -> AtomsRecord:
@@ -95,6 +97,9 @@ class AtomsRecord(FileModel):
             pbc=(bool(atoms.pbc[0]), bool(atoms.pbc[1]), bool(atoms.pbc[2])),
             fixed=tuple(sorted(fixed)),
             tags=tuple(int(t) for t in atoms.get_tags()),
+            moments=tuple(map(float, atoms.get_initial_magnetic_moments()))
+            if atoms.has("initial_magmoms")
+            else (),
         )
 
     def to_atoms(self) -> Atoms:
@@ -108,6 +113,7 @@ class AtomsRecord(FileModel):
             cell=[list(v) for v in self.cell],
             pbc=self.pbc,
             tags=list(self.tags) or None,
+            magmoms=list(self.moments) or None,
         )
         if self.fixed:
             atoms.set_constraint(FixAtoms(indices=list(self.fixed)))
@@ -157,12 +163,15 @@ class JobResult(FileModel):
     magnetic_moment: float | None = None
     """Total magnetic moment, μB."""
     details: dict[str, Any] = Field(default_factory=dict)
-    """Kind-specific figures (bulk: ``volumes``, ``energies``, ``linear_scale``, ``bulk_modulus_gpa``), and
+    """Kind-specific figures (bulk: ``volumes``, ``energies``, ``linear_scale``, ``bulk_modulus_gpa``; the
+    others, with BEEF-vdW: ``beef_contributions_ev``), and
     of an attempt that went on from another: ``restarted_from``, ``steps_before``."""
     cpu_seconds: float = 0.0
     wall_seconds: float = 0.0
     peak_memory_mib: float = 0.0
     versions: dict[str, str] = Field(default_factory=dict)
+    setups: dict[str, str] = Field(default_factory=dict)
+    """Element -> file of its PAW setup and the MD5 of its content, as GPAW's log gives it."""
     hostname: str = ""
     finished_at: str = ""
     """UTC, ISO 8601."""

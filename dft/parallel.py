@@ -72,6 +72,7 @@ def run_ranks(spec: JobSpec, folder: Path) -> JobResult:
     launcher = shlex.split(spec.launcher.replace("{tasks}", str(spec.cores)))
     command = [*launcher, sys.executable, "-m", "dft.parallel", str(folder)]
     draft = folder / DRAFT_FILE
+    draft.unlink(missing_ok=True)  # of ranks that failed before a correction
     with (folder / MPI_LOG_FILE).open("wb") as log, _scratch() as scratch:
         try:
             process = subprocess.Popen(

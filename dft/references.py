@@ -1,23 +1,17 @@
-"""Gas-phase references of the adsorption energies.
+"""Gas-phase references of the adsorption energies: the molecules that ``config.adsorbates`` allows.
 
-An adsorbate's energy is counted from a molecule that GPAW describes well: ½ H2 for H and CO for CO, as
-in Tran and Ulissi, Nature Catalysis 1 (2018) 696. Units: Å.
+Geometries and magnetic moments are those of ASE's G2 set, where relaxations start. Units: Å, μB.
 """
 
 from __future__ import annotations
 
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from ase import Atoms
 
-REFERENCES: Mapping[str, Mapping[str, float]] = MappingProxyType(
-    {"H": MappingProxyType({"H2": 0.5}), "CO": MappingProxyType({"CO": 1.0})}
-)
-"""Adsorbate -> molecules whose energies, times these coefficients, add up to its reference energy."""
+G2_NAMES = {"H2S": "SH2"}
+"""Molecules that the G2 set calls otherwise."""
 
 
 def gas_atoms(molecule: str, box_a: float) -> Atoms:
@@ -28,7 +22,7 @@ def gas_atoms(molecule: str, box_a: float) -> Atoms:
     Parameters
     ----------
     molecule
-        A name that ASE's G2 collection knows, such as ``H2`` or ``CO``.
+        One of :data:`config.adsorbates.REFERENCE_MOLECULES`, or another that ASE's G2 set knows.
     box_a
         Shortest edge of the periodic box, Å.
 
@@ -39,7 +33,7 @@ def gas_atoms(molecule: str, box_a: float) -> Atoms:
     """
     from ase.build import molecule as build_molecule
 
-    atoms: Atoms = build_molecule(molecule)
+    atoms: Atoms = build_molecule(G2_NAMES.get(molecule, molecule))
     atoms.set_cell([box_a, box_a + 0.2, box_a + 0.4])
     atoms.center()
     atoms.pbc = True

@@ -11,9 +11,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dft import restart
-from dft.calculator import SLAB_KINDS, build, fixed_indices, symmetric_origin
+from dft.calculator import SLAB_KINDS, build, fixed_indices, gpaw_parameters, symmetric_origin
 from dft.codes import CalculationFailedError, FailureCode
+from dft.ensemble import contributions
+from dft.hessian import model_hessian
 from dft.jobs import LOG_FILE
+from dft.magnetism import local_moments, starting_moments
+from dft.recovery import NO_REMEDY, Remedy
+from dft.sanity import check_finite
+from dft.start import seated
 from dft.watch import Watch
 
 if TYPE_CHECKING:
@@ -32,13 +38,16 @@ class Relaxed:
     """A relaxed structure and its energy."""
 
     atoms: Atoms
-    """Final structure in the frame of the starting one, without calculator."""
+    """Final structure in the frame of the starting one, without calculator; its final moments, if it has
+    spin, as initial ones."""
     energy_ev: float
     fmax_ev_per_a: float | None
     """Largest force on a free atom; None after a single point."""
     n_steps: int
     magnetic_moment: float | None
     """Total moment, μB; None without spin polarisation."""
+    beef_contributions_ev: list[float] | None = None
+    """What the functional's ensemble needs; None if it has none."""
 
 
 def relax(
@@ -48,40 +57,52 @@ def relax(
     job_dir: Path,
     watch: Watch | None = None,
     earlier: Sequence[Path] = (),
+    remedy: Remedy = NO_REMEDY,
 ) -> Relaxed:
     """Relax the free atoms of a structure and return its energy.
 
     Parameters
     ----------
     atoms
-        Starting structure; atoms under ``FixAtoms`` stay. It is not changed.
+        Starting structure; atoms under ``FixAtoms`` stay. It is not changed. An adsorbate (tag 0 on a slab
+        of other tags) starts at the bond length that is usual for its site.
     job_dir
         Where GPAW's log, the trajectory ``relax.traj`` and the density go.
     watch
         Asked between steps whether to go on.
     earlier
         Job directories of the same relaxation, one of which is gone on with: the first that holds frames.
+        ``job_dir`` itself may be among them, after a correction.
+    remedy
+        Corrections in force.
 
     Raises
     ------
     CalculationFailedError
         ``RELAXATION_NOT_CONVERGED`` if the forces stay above ``fmax_ev_per_a`` for ``max_steps``, those
-        of earlier attempts included, unless one of these gave up for that very reason.
+        of earlier attempts included, unless one of these gave up for that very reason; ``NOT_FINITE`` if
+        an energy or a force is no number.
     StoppedError
         When the watch says so.
     """
     watch = watch or Watch(job_dir)
-    work, shift = _prepared(recipe, atoms, kind)
+    work, shift = _prepared(recipe, seated(atoms), kind)
     n_steps, fmax = 0, None
     if len(fixed_indices(work)) == len(work):
-        work.calc = _new_calculator(recipe, work, kind, job_dir, watch)
+        work.calc = _new_calculator(recipe, work, kind, job_dir, watch, remedy)
     else:
-        descent = _Descent(recipe, work, kind, job_dir, watch)
+        descent = _Descent(recipe, work, kind, job_dir, watch, remedy)
         n_steps, fmax = descent.run(*_earlier_frames(earlier, work), restart.steps_forgiven(earlier))
     energy = float(work.get_potential_energy())
+    check_finite("energy", energy)
     final = atoms.copy()
     final.set_positions(work.positions - shift, apply_constraint=False)
-    return Relaxed(final, energy, fmax, n_steps, total_moment(work))
+    moment = total_moment(work)
+    if (moments := local_moments(work)) is not None:
+        final.set_initial_magnetic_moments(moments)
+    # Last: it may have to compute the structure once more.
+    beef = contributions(recipe, work, lambda: _new_calculator(recipe, work, kind, job_dir, watch, remedy))
+    return Relaxed(final, energy, fmax, n_steps, moment, beef)
 
 
 def _prepared(
@@ -101,9 +122,14 @@ def _prepared(
 
 
 def _new_calculator(
-    recipe: RecipeSettings, atoms: Atoms, kind: CalculationKind, job_dir: Path, watch: Watch
+    recipe: RecipeSettings,
+    atoms: Atoms,
+    kind: CalculationKind,
+    job_dir: Path,
+    watch: Watch,
+    remedy: Remedy,
 ) -> GetPropertiesMixin:
-    calculator = build(recipe, atoms, kind, job_dir / LOG_FILE)
+    calculator = build(recipe, atoms, kind, job_dir / LOG_FILE, remedy)
     watch.follow(calculator)
     return calculator
 
@@ -126,13 +152,20 @@ class _Descent:
     """BFGS that leaves behind whatever another attempt needs to go on in its place."""
 
     def __init__(
-        self, recipe: RecipeSettings, atoms: Atoms, kind: CalculationKind, job_dir: Path, watch: Watch
+        self,
+        recipe: RecipeSettings,
+        atoms: Atoms,
+        kind: CalculationKind,
+        job_dir: Path,
+        watch: Watch,
+        remedy: Remedy,
     ) -> None:
         self._recipe = recipe
         self._atoms = atoms
         self._kind = kind
         self._job_dir = job_dir
         self._watch = watch
+        self._remedy = remedy
         self._frames: list[Atoms] = []
 
     def run(self, earlier: Path | None, frames: list[Atoms], n_forgiven: int = 0) -> tuple[int, float]:
@@ -145,16 +178,18 @@ class _Descent:
         from ase.optimize import BFGS
 
         atoms = self._atoms
-        optimiser = BFGS(atoms, logfile=None)
+        optimiser = BFGS(atoms, logfile=None, maxstep=self._remedy.max_step_a)
+        optimiser.H0 = model_hessian(atoms)
+        n_forgiven = max(n_forgiven, self._remedy.since_step)
         if earlier is not None:
             self._frames = frames
             self._watch.goes_on_from(earlier.name, len(frames) - 1)
             restart.save_frames(self._job_dir, frames)
-            optimiser.replay_trajectory(frames)
+            optimiser.replay_trajectory(frames[self._remedy.since_step :])
             atoms.set_positions(frames[-1].positions, apply_constraint=False)
             atoms.calc = SinglePointCalculator(atoms, **frames[-1].calc.results)
         else:
-            atoms.calc = _new_calculator(self._recipe, atoms, self._kind, self._job_dir, self._watch)
+            atoms.calc = self._calculator()
             self._record()
         fmax = _largest_force(atoms)
         while fmax >= self._recipe.fmax_ev_per_a:
@@ -174,16 +209,24 @@ class _Descent:
 
     def _continued_calculator(self, earlier: Path) -> GetPropertiesMixin:
         """Make a calculator that starts from the density of an earlier attempt, if it left one."""
-        if self._recipe.engine == "gpaw":
-            found = restart.load_density(earlier, self._atoms, self._job_dir / LOG_FILE)
+        if self._recipe.engine == "gpaw" and not self._remedy.is_fresh:
+            parameters = gpaw_parameters(self._recipe, self._atoms, self._kind, self._remedy)
+            found = restart.load_density(earlier, self._atoms, self._job_dir / LOG_FILE, parameters)
             if found is not None:
                 self._watch.follow(found)
                 return found  # type: ignore[no-any-return]
-        return _new_calculator(self._recipe, self._atoms, self._kind, self._job_dir, self._watch)
+        return self._calculator()
+
+    def _calculator(self) -> GetPropertiesMixin:
+        return _new_calculator(
+            self._recipe, self._atoms, self._kind, self._job_dir, self._watch, self._remedy
+        )
 
     def _record(self) -> None:
         """Compute the structure and leave it, with its density, for the next attempt."""
-        self._frames.append(restart.snapshot(self._atoms))
+        frame = restart.snapshot(self._atoms)
+        check_finite("force or energy", frame.get_potential_energy(), *frame.get_forces().flat)
+        self._frames.append(frame)
         restart.save_frames(self._job_dir, self._frames)
         if self._recipe.engine == "gpaw":
             restart.save_density(self._atoms.calc, self._job_dir)
@@ -195,12 +238,8 @@ def _largest_force(atoms: Atoms) -> float:
 
 
 def set_initial_moments(recipe: RecipeSettings, atoms: Atoms) -> None:
-    """Give magnetic elements their starting moments, unless the recipe forbids spin."""
-    from dft.magnetism import initial_moments
-
-    moments = None if recipe.spin == "never" else initial_moments(atoms.numbers)
-    if moments is not None:
-        atoms.set_initial_magnetic_moments(moments)
+    """Give a structure the moments that it starts from, unless the recipe forbids spin."""
+    atoms.set_initial_magnetic_moments(starting_moments(recipe.spin, atoms))
 
 
 def total_moment(atoms: Atoms, copies: float = 1.0) -> float | None:

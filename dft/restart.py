@@ -25,7 +25,7 @@ from dft.jobs import TRAJECTORY_FILE, read_job, read_result, write_atomically
 from dft.patience import patiently
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from ase import Atoms
@@ -74,7 +74,7 @@ def whole_frames(folder: Path, start: Atoms) -> list[Atoms]:
     Returns
     -------
     list of Atoms
-        Frames with energy, forces and, where computed, total magnetic moment; empty if the first one is
+        Frames with energy, forces and, where computed, magnetic moments; empty if the first one is
         not ``start``.
     """
     from ase.io.trajectory import TrajectoryReader
@@ -117,8 +117,7 @@ def _with_results_only(atoms: Atoms) -> Atoms:
 
     frame: Atoms = atoms.copy()
     results = {"energy": atoms.get_potential_energy(), "forces": atoms.get_forces(apply_constraint=False)}
-    if "magmom" in atoms.calc.results:
-        results["magmom"] = atoms.calc.results["magmom"]
+    results |= {key: atoms.calc.results[key] for key in ("magmom", "magmoms") if key in atoms.calc.results}
     frame.calc = SinglePointCalculator(frame, **results)
     return frame
 
@@ -161,13 +160,15 @@ class _Kept(io.BytesIO):
         super().close()
 
 
-def load_density(folder: Path, atoms: Atoms, log_path: Path) -> Any | None:
+def load_density(folder: Path, atoms: Atoms, log_path: Path, parameters: Mapping[str, Any]) -> Any | None:
     """Make a GPAW calculator that starts from an earlier attempt's density, moved along with the atoms.
 
     Parameters
     ----------
     atoms
         The structure to be computed next.
+    parameters
+        GPAW's, which take the place of those that the density was found with.
 
     Returns
     -------
@@ -175,6 +176,7 @@ def load_density(folder: Path, atoms: Atoms, log_path: Path) -> Any | None:
         None if there is no density, or none of this GPAW version.
     """
     from ase.parallel import broadcast, world
+    from gpaw.dft import Parameters
     from gpaw.new.gpw import read_gpw
 
     path = folder / DENSITY_FILE
@@ -183,8 +185,10 @@ def load_density(folder: Path, atoms: Atoms, log_path: Path) -> Any | None:
     try:
         _, dft, _ = read_gpw(path, log=log_path)
         dft.move_atoms(atoms.copy())
+        dft.params = Parameters(**parameters)
         builder = dft.params.dft_component_builder(dft.atoms, log=dft.log)
         waves = builder.create_ibz_wave_functions(builder.create_basis_set(), dft.potential)
+        dft.scf_loop = builder.create_scf_loop()
     except Exception as error:  # GPAW's inner parts may change; the density only saves some iterations
         print(f"starting without the density of {path}: {error!r}", flush=True)
         return None

@@ -7,6 +7,7 @@ setup would import the rest.
 from __future__ import annotations
 
 import gzip
+import hashlib
 import re
 from functools import cache
 from pathlib import Path
@@ -32,6 +33,31 @@ def _setup_file(symbol: str, xc: str) -> Path | None:
     return next((file for file in files if file.exists()), None)
 
 
+def _content(path: Path) -> bytes:
+    return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+
+
+@cache
+def _fingerprint(symbol: str, xc: str) -> str | None:
+    path = _setup_file(symbol, xc)
+    if path is None:
+        return None
+    return f"{path.name} md5:{hashlib.md5(_content(path), usedforsecurity=False).hexdigest()}"
+
+
+def fingerprints(symbols: Iterable[str], xc: str) -> dict[str, str]:
+    """Name and content of the PAW setups that a calculation uses.
+
+    Returns
+    -------
+    dict of str
+        Symbol -> ``Cu.RPBE.gz md5:...``, sorted, elements without a setup left out. The MD5 is that of the
+        uncompressed file, which GPAW's log calls ``id``.
+    """
+    found = {symbol: _fingerprint(symbol, xc) for symbol in sorted(set(symbols))}
+    return {symbol: told for symbol, told in found.items() if told is not None}
+
+
 @cache
 def valence_electrons(symbol: str, xc: str) -> float:
     """Electrons of an element that GPAW treats explicitly, read from its setup.
@@ -45,8 +71,7 @@ def valence_electrons(symbol: str, xc: str) -> float:
     if path is None:
         message = f"GPAW has no PAW setup of {symbol} for {xc}"
         raise ConfigError(message)
-    content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    found = re.search(rb'<atom [^>]*valence="([0-9.]+)"', content)
+    found = re.search(rb'<atom [^>]*valence="([0-9.]+)"', _content(path))
     assert found is not None, f"{path} is no PAW setup"
     return float(found.group(1))
 

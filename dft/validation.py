@@ -3,56 +3,74 @@
 :func:`judge_adslab` runs the checks below in this order and reports the first that fails; the order
 goes from what makes the energy meaningless to what only renames it:
 
-1. ``DISSOCIATED``: a bond of the adsorbate is broken. First, because every later check takes the
-   adsorbate for one molecule.
-2. ``DESORBED``: the atom that bound to the slab at the start touches no slab atom any more, or has
-   left through the slab. A CO that turned over and holds on by its oxygen counts as desorbed: what
-   was asked for, adsorption through carbon, is gone.
-3. ``RECONSTRUCTED``: slab atoms left the places they have in the relaxed bare slab, so that ΔE holds
+1. ``DISSOCIATED``: a bond of the adsorbate is broken, whether the pieces drifted apart or found each
+   other again as another molecule. First, because every later check takes the adsorbate for one molecule.
+2. ``DESORBED``: no atom of the adsorbate touches the slab any more, or the one that did has left through
+   the slab.
+3. ``TURNED_OVER``: the adsorbate holds on, but not by the atom that it was put down with: a CO by its
+   oxygen, a COOH by its OH. That is another adsorption than the one asked for.
+4. ``RECONSTRUCTED``: slab atoms left the places they have in the relaxed bare slab, so that ΔE holds
    the energy of another surface.
-4. ``ENERGY_OUT_OF_RANGE``: the geometry is fine and ΔE still makes no sense.
-5. ``ABSORBED``: the adsorbate sank below the surface; its energy is that of dissolved H, say.
-6. ``MIGRATED``: all is well, but on another site; the energy is an observation of *that* site. Last,
+5. ``ENERGY_OUT_OF_RANGE``: the geometry is fine and ΔE still makes no sense.
+6. ``ABSORBED``: slab atoms lie over the adsorbate; its energy is that of dissolved H, say.
+7. ``MIGRATED``: all is well, but on another site; the energy is an observation of *that* site. Last,
    because only a sound energy may be stored under another name.
 
 Bonds are told by distances over the sum of covalent radii (Cordero et al., Dalton Trans. 2008, 2832,
-as tabulated by ASE), periodic images included. No check depends on which periodic copy of an atom a
-file holds, on a common shift of all atoms, or on the order of the slab's atoms. Units: Å, eV.
+doi:10.1039/b801115j, as tabulated by ASE), periodic images included; the thresholds were held against 515
+relaxed H adslabs of GASpy (``benchmarks/validation.py``). No check depends on which periodic copy of an
+atom a file holds, on a common shift of all atoms, on how the adsorbate is turned, or on the order of the
+slab's atoms. Units: Å, eV.
 """
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dft.codes import FailureCode
+from dft.geometry import (
+    BROKEN_BOND,
+    binding_atom,
+    binding_ratio,
+    bond_ratios,
+    bonded_pairs,
+    common_shift,
+    cover_ratio,
+    displacements,
+    formula,
+    heights_above_middle,
+    largest_displacement,
+    neighbours,
+    pieces,
+    unwrapped,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ase import Atoms
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
 
-BROKEN_BOND = 1.3
-"""A bond longer than this times its covalent sum is broken. For CO that is 1.85 Å: upright CO has 1.14
-to 1.20 Å, CO bent over on early transition metals up to 1.4 Å, and the barrier to C + O lies near
-1.9 Å."""
 UNBOUND = 1.5
-"""An adsorbate atom farther than this times the covalent sum from every slab atom is not bound. Bound H
-and C sit at 0.9 to 1.15 times the sum; physisorbed molecules (3 Å and more on Cu, sum 2.1 Å for C) lie
-beyond. AdsorbML uses the same factor (Lan et al., npj Comput. Mater. 9, 172 (2023))."""
+"""An adsorbate atom farther than this times the covalent sum from every slab atom is not bound. Among
+GASpy's 515 relaxed H, 512 lie within 1.27 and three beyond 1.60, with ΔE of 0.6 eV and more; physisorbed
+molecules (3 Å and more on Cu, sum 2.1 Å for C) lie beyond, too. AdsorbML uses the same factor (Lan et
+al., npj Comput. Mater. 9, 172 (2023), doi:10.1038/s41524-023-01121-5)."""
 SLAB_DISPLACEMENT_A = 1.0
 """A slab atom that far from its place in the bare slab has changed its site. Atoms pulled by an
 adsorbate move 0.1 to 0.4 Å; changing site takes half a metal-metal distance, 1.2 Å and more. GASpy
 allowed 1.5 Å, but from the unrelaxed slab."""
-MAX_DESCENT_A = 1.2
-"""An adsorbate that sinks deeper is inside the slab. Adsorbates start in touch with their site's atoms and
-settle by 0.3 to 0.7 Å; the nearest place for H below fcc(111) lies 1.5 Å and more below where H starts."""
+COVERED = 1.1
+"""An adsorbate atom whose :func:`dft.geometry.cover_ratio` is larger lies under slab atoms. Of GASpy's 515 H,
+503 reach at most 0.85 (H in wide hollows, where it sinks in a little), twelve 1.72 and more, in the second
+layer or deeper. H 0.9 Å below the top layer of Al(111) has 1.21, N at the foot of an adatom 0.99."""
 MIGRATION_MARGIN_A = 0.25
 """Another site must be this much nearer than the starting one. Neighbouring sites lie 0.7 Å (bridge and
 hollow on Cu(111)) or more apart, so an adsorbate between two sites keeps the name it started with."""
@@ -67,6 +85,8 @@ class SiteImage:
     site_id: str
     xy: tuple[float, float]
     """Position in units of the adslab's in-plane cell vectors; any periodic copy will do."""
+    label: str = ""
+    """What a person calls the site; its id where left out."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +117,8 @@ def judge_adslab(
     Parameters
     ----------
     initial, final
-        The adslab before and after relaxation, same cell and atom order; the adsorbate's atoms last.
+        The adslab before and after relaxation, same cell and atom order; the adsorbate's atoms last, the
+        one that binds first among them.
     sites
         Every symmetry copy of every distinct site, over the whole cell of the adslab.
     start_site_id
@@ -115,86 +136,107 @@ def judge_adslab(
     n_slab = len(final) - n_adsorbate_atoms
     reference = initial[:n_slab] if bare_slab is None else bare_slab
     _check_consistency(initial, final, reference, n_adsorbate_atoms)
-    anchor = binding_atom(initial, n_adsorbate_atoms)
+    anchor = n_slab
     details = {
         "adsorbate_bond_ratio": longest_bond_ratio(initial, final, n_adsorbate_atoms),
         "binding_ratio": binding_ratio(final, n_adsorbate_atoms, anchor),
         "max_slab_displacement_a": largest_displacement(reference, final[:n_slab]),
         "delta_e_ev": float(delta_e_ev),
-        "descent_a": descent_into_slab(initial, final, n_slab, anchor),
+        "cover_ratio": cover_ratio(final, n_slab, anchor),
     }
-    flaw = _first_flaw(details, _desorption(initial, final, n_adsorbate_atoms, anchor))
+    flaw = _broken(initial, final, n_adsorbate_atoms) or _loose(final, n_adsorbate_atoms, anchor)
+    flaw = flaw or _out_of_bounds(details)
     if flaw is not None:
         code, message = flaw
         return Outcome(code, None, message, details)
+    return _located(initial, final, n_slab, anchor, sites, start_site_id, details)
+
+
+Flaw = tuple[FailureCode, str] | None
+
+
+def _broken(initial: Atoms, final: Atoms, n_adsorbate_atoms: int) -> Flaw:
+    """Tell which bonds of the adsorbate are gone, and what it has become."""
+    molecule = range(len(final) - n_adsorbate_atoms, len(final))
+    after = bond_ratios(final, molecule, molecule)
+    broken = bonded_pairs(initial, molecule) & (after > BROKEN_BOND)
+    if not broken.any():
+        return None
+    symbols = [final.symbols[i] for i in molecule]
+    bonds = ", ".join(f"{symbols[i]}-{symbols[j]} at {after[i, j]:.2f}" for i, j in np.argwhere(broken))
+    parts = pieces(final, molecule)
+    fate = " + ".join(parts) if len(parts) > 1 else "another molecule"
+    return FailureCode.DISSOCIATED, f"became {fate}: {bonds} times the covalent length"
+
+
+def _loose(final: Atoms, n_adsorbate_atoms: int, anchor: int) -> Flaw:
+    """Tell whether and how the adsorbate let go of the slab's upper side."""
+    n_slab = len(final) - n_adsorbate_atoms
+    ratio = binding_ratio(final, n_adsorbate_atoms, anchor)
+    if ratio > UNBOUND:
+        other = binding_atom(final, n_adsorbate_atoms)
+        symbol, held_by = final.symbols[anchor], final.symbols[other]
+        distance = f"{ratio:.2f} times the covalent length from the slab"
+        if binding_ratio(final, n_adsorbate_atoms, other) <= UNBOUND:
+            return FailureCode.TURNED_OVER, f"bound by {held_by} instead of {symbol}, which is {distance}"
+        return FailureCode.DESORBED, f"{symbol} is {distance}"
+    if heights_above_middle(final, n_slab)[anchor] < 0:
+        return FailureCode.DESORBED, "left the slab on the other side"
+    return None
+
+
+def _out_of_bounds(details: dict[str, float]) -> Flaw:
+    """First figure that is beyond its limit."""
+    moved, delta_e_ev = details["max_slab_displacement_a"], details["delta_e_ev"]
+    covered = details["cover_ratio"]
+    if moved > SLAB_DISPLACEMENT_A:
+        return FailureCode.RECONSTRUCTED, f"a slab atom moved {moved:.2f} Å from the bare slab"
+    if not abs(delta_e_ev) <= MAX_ABS_DELTA_E_EV:  # so that NaN is caught too
+        limit = f"±{MAX_ABS_DELTA_E_EV:g} eV"
+        return FailureCode.ENERGY_OUT_OF_RANGE, f"ΔE = {delta_e_ev:.2f} eV is outside {limit}"
+    if covered > COVERED:
+        return FailureCode.ABSORBED, f"lies {covered:.2f} covalent lengths under slab atoms"
+    return None
+
+
+def _located(
+    initial: Atoms,
+    final: Atoms,
+    n_slab: int,
+    anchor: int,
+    sites: Sequence[SiteImage],
+    start_site_id: str,
+    details: dict[str, float],
+) -> Outcome:
+    """Tell the site of a sound adslab.
+
+    It moved only if another site is nearer *and* the slab atoms that it is bound to are others than at
+    the start: a hollow whose atoms shift sideways is the same hollow.
+    """
     distances = site_distances(initial, final, n_slab, anchor, sites)
     end = resting_site(distances, start_site_id)
-    details["start_site_distance_a"] = distances[start_site_id]
-    details["end_site_distance_a"] = distances[end]
+    before = neighbours(initial, n_slab, anchor)
+    after = neighbours(unwrapped(initial, final), n_slab, anchor)
+    end = end if before != after else start_site_id
+    figures = {
+        "start_site_distance_a": distances[start_site_id],
+        "end_site_distance_a": distances[end],
+        "neighbours_before": float(len(before)),
+        "neighbours_after": float(len(after)),
+    }
     if end == start_site_id:
-        return Outcome(None, start_site_id, "", details)
-    message = f"moved from site {start_site_id} to {end}"
-    return Outcome(FailureCode.MIGRATED, end, message, details)
-
-
-def _first_flaw(details: dict[str, float], desorption: str) -> tuple[FailureCode, str] | None:
-    """First check that fails, in the order that the module's docstring gives, with what it found."""
-    stretch, moved = details["adsorbate_bond_ratio"], details["max_slab_displacement_a"]
-    delta_e_ev, descent = details["delta_e_ev"], details["descent_a"]
-    checks = [
-        (
-            stretch > BROKEN_BOND,
-            FailureCode.DISSOCIATED,
-            f"a bond of the adsorbate is {stretch:.2f} times its covalent length",
-        ),
-        (bool(desorption), FailureCode.DESORBED, desorption),
-        (
-            moved > SLAB_DISPLACEMENT_A,
-            FailureCode.RECONSTRUCTED,
-            f"a slab atom moved {moved:.2f} Å from the bare slab",
-        ),
-        (
-            not abs(delta_e_ev) <= MAX_ABS_DELTA_E_EV,  # so that NaN is caught too
-            FailureCode.ENERGY_OUT_OF_RANGE,
-            f"ΔE = {delta_e_ev:.2f} eV is outside ±{MAX_ABS_DELTA_E_EV:g} eV",
-        ),
-        (descent > MAX_DESCENT_A, FailureCode.ABSORBED, f"sank {descent:.2f} Å into the slab"),
-    ]
-    return next(((code, message) for failed, code, message in checks if failed), None)
+        return Outcome(None, start_site_id, "", details | figures)
+    labels = {site.site_id: site.label or site.site_id for site in sites}
+    bound = [formula(final, (atom for atom, _ in images)) for images in (before, after)]
+    message = f"moved from {labels[start_site_id]} to {labels[end]}: bound to {bound[0]}, then {bound[1]}"
+    return Outcome(FailureCode.MIGRATED, end, message, details | figures)
 
 
 def longest_bond_ratio(initial: Atoms, final: Atoms, n_adsorbate_atoms: int) -> float:
     """Longest final length among the adsorbate's initial bonds, over its covalent sum; 0 without bonds."""
     molecule = range(len(final) - n_adsorbate_atoms, len(final))
-    before = _bond_ratios(initial, molecule, molecule)
-    after = _bond_ratios(final, molecule, molecule)
-    bonded = np.triu(before <= BROKEN_BOND, k=1)
-    return float(after[bonded].max(initial=0.0))
-
-
-def binding_atom(atoms: Atoms, n_adsorbate_atoms: int) -> int:
-    """Index of the adsorbate atom that is nearest to the slab, in units of the covalent sum."""
-    n_slab = len(atoms) - n_adsorbate_atoms
-    ratios = _bond_ratios(atoms, range(n_slab, len(atoms)), range(n_slab))
-    return n_slab + int(ratios.min(axis=1).argmin())
-
-
-def binding_ratio(atoms: Atoms, n_adsorbate_atoms: int, index: int) -> float:
-    """Distance of an adsorbate atom from the nearest slab atom, over the covalent sum."""
-    n_slab = len(atoms) - n_adsorbate_atoms
-    return float(_bond_ratios(atoms, [index], range(n_slab)).min())
-
-
-def largest_displacement(reference: Atoms, slab: Atoms) -> float:
-    """Largest distance (Å) of a slab atom from its place in ``reference``, a common shift left out."""
-    displacements = _displacements(reference, slab)
-    return float(np.linalg.norm(displacements - _common_shift(displacements), axis=1).max())
-
-
-def descent_into_slab(initial: Atoms, final: Atoms, n_slab: int, index: int) -> float:
-    """How far (Å) an atom went down along the surface normal, relative to the slab."""
-    displacements = _displacements(initial, final)
-    return float(_common_shift(displacements[:n_slab])[2] - displacements[index][2])
+    after = bond_ratios(final, molecule, molecule)
+    return float(after[bonded_pairs(initial, molecule)].max(initial=0.0))
 
 
 def judge_slab(initial: Atoms, final: Atoms) -> Outcome:
@@ -217,7 +259,7 @@ def site_distances(
     """
     from ase.geometry import find_mic
 
-    slab_shift = _common_shift(_displacements(initial[:n_slab], final[:n_slab]))
+    slab_shift = common_shift(displacements(initial[:n_slab], final[:n_slab]))
     position = final.cell.scaled_positions(final.positions[anchor] - slab_shift)
     separations = np.array([[*site.xy, 0.0] for site in sites]) - position
     separations[:, 2] = 0.0  # only the part in the plane counts
@@ -242,63 +284,6 @@ def resting_site(distances: dict[str, float], start_site_id: str) -> str:
     nearest = min(distances, key=lambda site_id: distances[site_id])
     clearly_nearer = distances[start_site_id] - distances[nearest] > MIGRATION_MARGIN_A
     return nearest if clearly_nearer else start_site_id
-
-
-def _desorption(initial: Atoms, final: Atoms, n_adsorbate_atoms: int, anchor: int) -> str:
-    """Why the adsorbate counts as desorbed; empty when it does not."""
-    n_slab = len(final) - n_adsorbate_atoms
-    ratio = binding_ratio(final, n_adsorbate_atoms, anchor)
-    symbol = final.symbols[anchor]
-    if ratio > UNBOUND:
-        others = [i for i in range(n_slab, len(final)) if i != anchor]
-        for other in others:
-            if binding_ratio(final, n_adsorbate_atoms, other) <= UNBOUND:
-                return f"turned over: {final.symbols[other]} holds the surface, {symbol} has left it"
-        return f"{symbol} is {ratio:.2f} times the covalent length away from every slab atom"
-    if _side_of_slab(initial, n_slab, anchor) != _side_of_slab(final, n_slab, anchor):
-        return f"{symbol} left the surface and is at the other side of the slab"
-    return ""
-
-
-def _side_of_slab(atoms: Atoms, n_slab: int, index: int) -> bool:
-    """Whether an atom is in the upper half of the period along c, counted from the slab's middle."""
-    heights = atoms.get_scaled_positions(wrap=False)[:, 2]
-    # The middle of atoms that may be wrapped anywhere: the direction of their mean on the circle.
-    middle = np.angle(np.exp(2j * np.pi * heights[:n_slab]).mean()) / (2 * np.pi)
-    return bool((heights[index] - middle) % 1.0 < 0.5)
-
-
-def _bond_ratios(atoms: Atoms, first: Sequence[int], second: Sequence[int]) -> Floats:
-    """Minimum-image distances over covalent sums, shape (len(first), len(second))."""
-    from ase.data import covalent_radii
-    from ase.geometry import get_distances
-
-    rows, columns = list(first), list(second)
-    positions = atoms.positions
-    _, distances = get_distances(positions[rows], positions[columns], cell=atoms.cell, pbc=True)
-    radii = covalent_radii[atoms.numbers]
-    ratios: Floats = distances / (radii[rows][:, None] + radii[columns][None, :])
-    return ratios
-
-
-def _displacements(before: Atoms, after: Atoms) -> Floats:
-    """Shortest displacement of every atom over all periodic images, Å, shape (n, 3).
-
-    The displacement of the first atom is taken out before the search for the shortest image and put
-    back after it, so that a shift of everything by more than half a cell is no obstacle.
-    """
-    from ase.geometry import find_mic
-
-    raw = after.positions - before.positions
-    shortest, _ = find_mic(raw - raw[0], after.cell, pbc=True)
-    displacements: Floats = shortest + raw[0]
-    return displacements
-
-
-def _common_shift(displacements: Floats) -> Floats:
-    """Shift that the atoms share, Å: the median, which a few far-moved atoms do not pull along."""
-    shift: Floats = np.median(displacements, axis=0)
-    return shift
 
 
 def _check_consistency(initial: Atoms, final: Atoms, reference: Atoms, n_adsorbate_atoms: int) -> None:

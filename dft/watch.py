@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from dft.codes import FailureCode
 from dft.execution.base import JOB_END_VARIABLE
-from dft.jobs import RESULT_FILE, Heartbeat, write_heartbeat
+from dft.jobs import RESULT_FILE, Heartbeat, read_heartbeat, write_heartbeat
+from dft.sanity import Cycle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,14 +83,26 @@ class Watch:
         self._restarted_from: str | None = None
 
     def goes_on_from(self, earlier: str, n_steps: int) -> None:
-        """Note that ``n_steps`` were done by an earlier attempt."""
-        self._restarted_from = earlier
-        self._n_steps = self._steps_before = n_steps
+        """Note that ``n_steps`` are done: by an earlier attempt, or by this one before a correction."""
+        self._n_steps = n_steps
+        if earlier != self._folder.name:
+            self._restarted_from, self._steps_before = earlier, n_steps
+        elif (last := read_heartbeat(self._folder)) is not None:
+            # MPI ranks that were started anew have not seen where the attempt began.
+            self._restarted_from, self._steps_before = last.restarted_from, last.steps_before
 
     def follow(self, calculator: Any) -> None:
-        """Leave heartbeats during the self-consistency cycles of a calculator, if it has any."""
+        """Leave heartbeats during the self-consistency cycles of a calculator, if it has any, and stop those
+        that run away.
+        """
         if hasattr(calculator, "hooks"):
-            calculator.hooks["scf_step"] = lambda _context: self.beat()
+            cycle = Cycle()
+
+            def on_iteration(context: Any) -> None:
+                self.beat()
+                cycle.look(context)
+
+            calculator.hooks["scf_step"] = on_iteration
 
     def details(self) -> dict[str, Any]:
         """What the result's ``details`` say of where the attempt came from."""

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from config.errors import ExecutionError
+from dft import ensemble, recovery
 from dft.codes import CalculationFailedError, FailureCode
 from dft.execution.base import JOB_ID_VARIABLE
 from dft.guard import done, guarded
@@ -41,6 +42,8 @@ from dft.restart import earlier_attempts, forget_densities
 from dft.watch import Watch, cpu_seconds, job_end
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ase import Atoms
 
 MIN_CONTACT = 0.6
@@ -107,10 +110,31 @@ def _say(text: str) -> None:
 def _attempt(spec: JobSpec, folder: Path, watch: Watch) -> JobResult:
     with watch.stopping_at_once():
         _announce(folder, spec)
+        recovery.inherit(folder, earlier_attempts(spec, folder))
         if spec.cores > 1:
-            return run_ranks(spec, folder)
+            return _recovering(spec, folder, lambda: run_ranks(spec, folder))
         leave_launcher()
-        return compute(spec, folder, watch)
+        return _recovering(spec, folder, lambda: compute(spec, folder, watch))
+
+
+def _recovering(spec: JobSpec, folder: Path, work: Callable[[], JobResult]) -> JobResult:
+    """Compute, and again with one correction more as long as a ladder has one against the failure."""
+    while True:
+        result = guarded(spec, work)
+        correction = recovery.next_correction(result, folder, is_magnetic=lambda: _is_magnetic(spec))
+        if correction is None:
+            return result
+        recovery.take(folder, correction, result, cpu_seconds())
+        _say(f"{result.code}: {correction.name}, which {correction.says}")
+
+
+def _is_magnetic(spec: JobSpec) -> bool:
+    """Whether the calculation has moments to start from."""
+    from dft.relaxation import set_initial_moments
+
+    atoms = spec.atoms.to_atoms()
+    set_initial_moments(spec.recipe, atoms)
+    return bool(atoms.get_initial_magnetic_moments().any())
 
 
 def _deliver(folder: Path, result: JobResult) -> None:
@@ -139,7 +163,7 @@ def compute(spec: JobSpec, folder: Path, watch: Watch) -> JobResult:
         return _compute_bulk(spec, atoms, folder, watch)
     from dft.relaxation import relax
 
-    relaxed = relax(spec.recipe, atoms, spec.kind, folder, watch, earlier_attempts(spec, folder))
+    relaxed = relax(spec.recipe, atoms, spec.kind, folder, watch, *_state(spec, folder))
     return done(
         spec,
         energy=relaxed.energy_ev,
@@ -147,14 +171,22 @@ def compute(spec: JobSpec, folder: Path, watch: Watch) -> JobResult:
         fmax=relaxed.fmax_ev_per_a,
         n_steps=relaxed.n_steps,
         magnetic_moment=relaxed.magnetic_moment,
-        details=watch.details(),
+        details=watch.details() | ensemble.as_details(relaxed.beef_contributions_ev),
     )
+
+
+def _state(spec: JobSpec, folder: Path) -> tuple[list[Path], recovery.Remedy]:
+    """Where to go on from, and the corrections in force; all ranks get what the first one read."""
+    from ase.parallel import broadcast, world
+
+    remedy = recovery.remedy_of(recovery.read_taken(folder)) if world.rank == 0 else None
+    return [folder, *earlier_attempts(spec, folder)], broadcast(remedy)
 
 
 def _compute_bulk(spec: JobSpec, atoms: Atoms, folder: Path, watch: Watch) -> JobResult:
     from dft.bulk import equation_of_state
 
-    equilibrium = equation_of_state(spec.recipe, atoms, folder, watch, earlier_attempts(spec, folder))
+    equilibrium = equation_of_state(spec.recipe, atoms, folder, watch, *_state(spec, folder))
     atoms.set_cell(atoms.cell * equilibrium.linear_scale, scale_atoms=True)
     return done(
         spec,
@@ -226,6 +258,8 @@ def _with_cost(
         used = max(used, heartbeat.cpu_seconds)
         if result.state is ResultState.FAILED:
             update = {"n_steps": heartbeat.n_steps, "details": heartbeat.history()}
+    if tried := recovery.told(folder):
+        update["details"] = update.get("details", result.details) | {"corrections": tried}
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # Under MPI the ranks are children; only the largest is known, and they are much alike.
     ranks = spec.cores * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss if spec.cores > 1 else 0
@@ -236,10 +270,22 @@ def _with_cost(
             "wall_seconds": time.monotonic() - started_wall,
             "peak_memory_mib": (own + ranks) / 1024,
             "versions": _versions(spec.recipe.engine),
+            "setups": _setups(spec),
             "hostname": os.uname().nodename,
             "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
     )
+
+
+def _setups(spec: JobSpec) -> dict[str, str]:
+    """Setups that the energy depends on."""
+    from ase.data import chemical_symbols
+
+    from dft.setups import fingerprints
+
+    if spec.recipe.engine != "gpaw":
+        return {}
+    return fingerprints({chemical_symbols[z] for z in spec.atoms.numbers}, spec.recipe.xc)
 
 
 def _versions(engine: str) -> dict[str, str]:
@@ -285,8 +331,12 @@ def _announce(folder: Path, spec: JobSpec) -> None:
         **_identity(),
         "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    with (folder / RUNS_FILE).open("a", encoding="utf-8") as handle:
-        handle.write(json.dumps(entry) + "\n")
+
+    def append() -> None:
+        with (folder / RUNS_FILE).open("a", encoding="utf-8") as handle:
+            handle.write(json.dumps(entry) + "\n")
+
+    patiently(append, f"the start of the computation in {folder}")
 
 
 def main() -> None:

@@ -191,7 +191,7 @@ def compute(campaign: Campaign, watch: Watch, what: str, number: int) -> None:
     Drained, BudgetSpent, Held, StepDone
         If this driver ends before.
     """
-    ids = campaign.store.needed_by(campaign.name)
+    ids = campaign.needed_ids()
     driver = Driver.of(campaign, watch)
     while True:
         driver.step(ids)

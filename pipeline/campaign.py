@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from dft.codes import FailureCode
 from dft.jobs import CalculationKind
-from dft.references import REFERENCES
 from pipeline.candidates import Planner
 from pipeline.domain import BROKEN, IN_FLIGHT, TERMINAL, CalculationState
 from pipeline.home import CampaignHome
@@ -115,13 +114,17 @@ class Campaign:
         found = self.store.observations(recipe_digest=digest, adsorbate=adsorbate)
         return [o for o in found if o.calculation_id in mine]
 
+    def needed_ids(self) -> list[str]:
+        """Ids of the adslabs chosen so far, and of everything that they require."""
+        return self.store.closure(self.chosen_ids())
+
     def calculations(self) -> list[Calculation]:
         """Every calculation planned so far with all that it requires."""
-        return self.store.calculations(ids=self.store.needed_by(self.name))
+        return self.store.calculations(ids=self.needed_ids())
 
     def cpu_hours_spent(self) -> float:
         """CPU-hours of every attempt at this campaign's calculations."""
-        return self.store.cpu_seconds(self.store.needed_by(self.name)) / SECONDS_PER_HOUR
+        return self.store.cpu_seconds(self.needed_ids()) / SECONDS_PER_HOUR
 
     def calculations_left(self, chosen: Iterable[Calculation] | None = None) -> int:
         """Adsorption energies that the budget still allows.
@@ -175,7 +178,8 @@ class Campaign:
         bulks = {c.bulk_id for c in broken if c.kind is CalculationKind.BULK}
         surfaces = {c.surface_id for c in broken if c.kind is CalculationKind.SLAB}
         gases = {c.gas for c in broken if c.kind is CalculationKind.GAS}
-        adsorbates = {name for name, molecules in REFERENCES.items() if gases & set(molecules)}
+        names = self.settings.adsorbates
+        adsorbates = {name for name in names if gases & set(self.settings.species(name).reference)}
         return [
             c
             for c in self.candidates

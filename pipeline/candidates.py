@@ -7,10 +7,10 @@ calculation serves every candidate that needs it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from dft.jobs import CalculationKind
-from dft.references import REFERENCES
 from pipeline.domain import Calculation, Candidate
 from pipeline.structures.ids import calculation_id
 
@@ -27,6 +27,11 @@ class Planner:
 
     settings: CampaignSettings
 
+    @cached_property
+    def _keys(self) -> dict[str, str]:
+        """What stands for each adsorbate in ids."""
+        return {name: self.settings.species(name).key for name in self.settings.adsorbates}
+
     def candidates(self, sites: Iterable[Site]) -> list[Candidate]:
         """Every site with every adsorbate of the campaign."""
         return [
@@ -37,7 +42,8 @@ class Planner:
 
     def calculations(self, candidate: Candidate, surface: Surface, bulk: Bulk) -> list[Calculation]:
         """List the calculations that a candidate needs, prerequisites first, the adslab last."""
-        gases = [self.gas(molecule) for molecule in REFERENCES[candidate.adsorbate]]
+        reference = self.settings.species(candidate.adsorbate).reference
+        gases = [self.gas(molecule) for molecule in reference]
         bulk_calculation = self.bulk(bulk)
         slab = self.slab(surface, bulk_calculation)
         return [*gases, bulk_calculation, slab, self._adslab(candidate, gases, slab)]
@@ -84,7 +90,7 @@ class Planner:
             CalculationKind.ADSLAB,
             site.surface_id,
             site.id,
-            adsorbate,
+            self._keys[adsorbate],
             recipe_digest=self.settings.recipe.digest(),
             surfaces=self.settings.surfaces,
         )

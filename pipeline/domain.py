@@ -195,3 +195,7 @@ class Observation:
     round: int
     attempt: int = 0
     """Attempt that it was found by; a later one replaces it."""
+    ensemble_std_ev: float | None = None
+    """Standard deviation of ΔE over the functional's ensemble, eV; None if it has none."""
+    warning: str = ""
+    """What a person should look at before trusting ΔE; empty when nothing."""

@@ -108,6 +108,4 @@ def _refuse_missing_setups(settings: CampaignSettings, bulks: Sequence[Bulk]) ->
 
 
 def _adsorbate_elements(settings: CampaignSettings) -> set[str]:
-    from pipeline.structures.adsorbates import ADSORBATES
-
-    return {symbol for name in settings.adsorbates for symbol in ADSORBATES[name].symbols}
+    return {symbol for name in settings.adsorbates for symbol in settings.species(name).symbols}

@@ -106,7 +106,6 @@ def _cost_document(plan: Plan, n_energies: int) -> dict[str, Any]:
     The surrogate will not choose evenly; the figure is for judging orders of magnitude.
     """
     from dft.cost import cpu_seconds
-    from dft.references import REFERENCES
     from pipeline.structures.bulks import primitive_cell
     from pipeline.structures.slabs import build_slab
 
@@ -122,7 +121,8 @@ def _cost_document(plan: Plan, n_energies: int) -> dict[str, Any]:
     bulk_cost = np.mean(
         [cpu_seconds(recipe, CalculationKind.BULK, primitive_cell(b.atoms)) for b in plan.bulks]
     )
-    gases = {molecule for name in plan.settings.adsorbates for molecule in REFERENCES[name]}
+    names = plan.settings.adsorbates
+    gases = {molecule for name in names for molecule in plan.settings.species(name).reference}
     counts = {
         "gas": len(gases),
         "bulk": round(_expected_distinct([s.bulk_id for s in plan.sites], n_energies)),

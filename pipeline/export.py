@@ -66,7 +66,7 @@ def _write_extxyz(campaign: Campaign, rows: list[dict[str, Any]], path: Path) ->
     images = []
     for row in rows:
         atoms = _relaxed(campaign, row)
-        atoms.info.update({k: v for k, v in row.items() if v is not None})
+        atoms.info.update({k: v for k, v in row.items() if v not in (None, "")})
         images.append(atoms)
     if images:
         write(path, images, format="extxyz")
@@ -79,11 +79,13 @@ def _write_database(campaign: Campaign, rows: list[dict[str, Any]], path: Path) 
 
     with connect(path, type="db", append=False) as database:
         for row in rows:
+            spread = row["ensemble_std_ev"]
             text = {k: str(v) for k, v in row.items() if isinstance(v, str)}
             # ASE refuses keys that look like a formula or number and values that look like numbers
             database.write(
                 _relaxed(campaign, row),
                 delta_e_ev=row["delta_e_ev"],
+                **({} if spread is None else {"ensemble_std_ev": spread}),
                 adsorbate=row["adsorbate"],
                 round=row["round"],
                 data=text,

@@ -1,17 +1,19 @@
 """Judging a finished calculation, and turning a valid adslab into an observation.
 
-ΔE = E(adslab) − E(slab) − E(reference), with ½H2 and CO(g) as references, all at the identical recipe
-(Tran and Ulissi, Nature Catalysis 1 (2018) 696). Units: eV.
+ΔE = E(adslab) − E(slab) − Σ c · E(gas), all at the identical recipe; the gases are the adsorbate's reference,
+½H2 and CO(g) in Tran and Ulissi, Nature Catalysis 1 (2018) 696. With BEEF-vdW every member of its ensemble
+gives a ΔE of its own. Units: eV.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dft.codes import FailureCode
+from dft.ensemble import delta_e_std
 from dft.jobs import CalculationKind, read_job
-from dft.references import REFERENCES
+from dft.magnetism import OTHER_STATE, change_beside_adsorbate
 from dft.validation import Outcome, SiteImage, judge_adslab, judge_slab
 from pipeline.domain import Observation
 from pipeline.structures.adsorbates import site_images
@@ -56,11 +58,38 @@ class Judge:
 
     def delta_e(self, adslab: Calculation) -> float:
         """Adsorption energy of a finished adslab, eV."""
+        slab, gases = self._required(adslab)
+        energies = {gas: calculation.energy for gas, calculation in gases.items()}
+        return adsorption_energy(adslab.energy, slab.energy, energies, self._reference(adslab))
+
+    def ensemble_std(self, adslab: Calculation) -> float | None:
+        """Standard deviation of ΔE over the functional's ensemble, eV; None if it has none."""
+        slab, gases = self._required(adslab)
+        of_gases = {gas: self._details(calculation) for gas, calculation in gases.items()}
+        return delta_e_std(self._details(adslab), self._details(slab), of_gases, self._reference(adslab))
+
+    def warning(self, adslab: Calculation) -> str:
+        """Say that slab and adslab ended in different magnetic states; empty when they did not."""
+        species = self.materialiser.settings.species(str(adslab.adsorbate))
+        final = self.materialiser.final_atoms(adslab.id)
+        change = change_beside_adsorbate(self.materialiser.relaxed_slab(adslab), final, len(species.symbols))
+        if change is None or change <= OTHER_STATE:
+            return ""
+        return f"a slab atom that the adsorbate does not touch changed its moment by {change:.2f} μB"
+
+    def _required(self, adslab: Calculation) -> tuple[Calculation, dict[str, Calculation]]:
+        """Return the bare slab of an adslab, and its reference gases by molecule."""
         required = self.store.calculations(ids=adslab.requires)
         slab = next(c for c in required if c.kind is CalculationKind.SLAB)
+        return slab, {str(c.gas): c for c in required if c.kind is CalculationKind.GAS}
+
+    def _reference(self, adslab: Calculation) -> Mapping[str, float]:
         assert adslab.adsorbate is not None
-        gases = {c.gas: c.energy for c in required if c.kind is CalculationKind.GAS}
-        return adsorption_energy(adslab.energy, slab.energy, gases, REFERENCES[adslab.adsorbate])
+        return self.materialiser.settings.species(adslab.adsorbate).reference
+
+    def _details(self, calculation: Calculation) -> dict[str, Any]:
+        result = self.store.result(calculation.id)
+        return {} if result is None else result.details
 
     def _outcome(self, adslab: Calculation, delta_e_ev: float) -> Outcome:
         assert adslab.surface_id is not None
@@ -68,7 +97,8 @@ class Judge:
         slab = self.materialiser.relaxed_slab(adslab)
         surface = self.materialiser.surface(adslab.surface_id)
         sites = self.store.sites(self.materialiser.settings.name, adslab.surface_id)
-        images = [SiteImage(site_id, xy) for site_id, xy in site_images(surface, sites, slab)]
+        labels = {site.id: site.label for site in sites}
+        images = [SiteImage(site, xy, labels[site]) for site, xy in site_images(surface, sites, slab)]
         start = read_job(self.home.locate(adslab))
         return judge_adslab(
             initial=start.atoms.to_atoms(),
@@ -96,13 +126,15 @@ class Judge:
             recipe_digest=adslab.recipe_digest,
             round=self.round_of.get(adslab.id, 0),
             attempt=adslab.attempt,
+            ensemble_std_ev=self.ensemble_std(adslab),
+            warning=self.warning(adslab),
         )
 
 
 def adsorption_energy(
     adslab_ev: float | None,
     slab_ev: float | None,
-    gases_ev: Mapping[str | None, float | None],
+    gases_ev: Mapping[str, float | None],
     reference: Mapping[str, float],
 ) -> float:
     """ΔE = E(adslab) − E(slab) − Σ coefficient · E(gas), eV.

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 FROZEN_KEYS = ("name", "bulks", "surfaces", "recipe", "seed")
 """Settings that say what the campaign *is*: another value belongs into another home."""
+STUDY_PREFIX = "converge-"
+"""How the names of convergence studies begin; none of them is the campaign that goes without saying."""
 
 
 @dataclass(frozen=True)
@@ -137,8 +139,8 @@ class CampaignHome:
     def _refuse_another_campaign(self, settings: CampaignSettings) -> None:
         before, after = self.load_settings().model_dump(mode="json"), settings.model_dump(mode="json")
         before["adsorbate names"], after["adsorbate names"] = (
-            sorted(before["adsorbates"]),
-            sorted(after["adsorbates"]),
+            _adsorbate_keys(self.load_settings()),
+            _adsorbate_keys(settings),
         )
         for key in (*FROZEN_KEYS, "adsorbate names"):
             changes = _differences(key, before[key], after[key])
@@ -162,6 +164,11 @@ def attempt_numbers(folder: Path, file: str = "") -> list[int]:
     names = (path.relative_to(folder).parts[0] for path in folder.glob(f"attempt-*/{file}"))
     numbers = (name.removeprefix("attempt-") for name in names)
     return [int(number) for number in numbers if number.isdigit()]
+
+
+def _adsorbate_keys(settings: CampaignSettings) -> list[str]:
+    """What stands for each adsorbate in ids: its name, and a hash if it is one of the user's own."""
+    return sorted(settings.species(name).key for name in settings.adsorbates)
 
 
 def _differences(key: str, before: Any, after: Any) -> list[str]:

@@ -127,8 +127,10 @@ def _train(campaign: Campaign, number: int, adsorbate: str, *, with_metrics: boo
     environments = [environment(site_by_id[o.site_id]) for o in observations]
     delta_e = np.array([o.delta_e_ev for o in observations])
 
+    key = campaign.settings.species(adsorbate).key
+
     def factory() -> AdsorptionSurrogate:
-        return AdsorptionSurrogate(adsorbate, campaign.settings.surrogate.model, seed=campaign.settings.seed)
+        return AdsorptionSurrogate(key, campaign.settings.surrogate.model, seed=campaign.settings.seed)
 
     surrogate = factory()
     surrogate.fit(environments, delta_e)

@@ -272,6 +272,8 @@ class Ledger:
             return
         more_memory = result.code is FailureCode.OUT_OF_MEMORY and calculation.memory_factor < MORE_MEMORY
         again = more_memory or (result.code in RETRYABLE and self._may_try_again(calculation))
+        if not again:
+            self.store.save_result(result)  # what was tried in vain is evidence, too
         self.book.move(
             calculation,
             State.PLANNED if again else State.FAILED,

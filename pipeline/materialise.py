@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from config.errors import StoreError
 from dft.jobs import AtomsRecord, CalculationKind, JobSpec
-from pipeline.structures.adsorbates import ADSORBATES, place
+from pipeline.structures.adsorbates import place
 from pipeline.structures.slabs import build_slab
 
 if TYPE_CHECKING:
@@ -47,7 +47,10 @@ class Materialiser:
             CalculationKind.ADSLAB: self._adslab,
         }
         atoms = builders[calculation.kind](calculation)
-        adsorbate = ADSORBATES[calculation.adsorbate] if calculation.adsorbate else None
+        if calculation.kind in {CalculationKind.BULK, CalculationKind.SLAB}:
+            # What a structure file says of moments is not in the id.
+            atoms.set_initial_magnetic_moments(None)
+        adsorbate = self.settings.species(calculation.adsorbate) if calculation.adsorbate else None
         return JobSpec(
             calculation_id=calculation.id,
             kind=calculation.kind,
@@ -87,7 +90,7 @@ class Materialiser:
             self.relaxed_slab(calculation),
             self.surface(calculation.surface_id),
             _found(self.store.site(self.settings.name, calculation.site_id), calculation.site_id),
-            calculation.adsorbate,
+            self.settings.species(calculation.adsorbate),
             scale,
         )
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-    from config.campaign import AdsorbateSettings
+    from config.adsorbates import AdsorbateSettings
 
 COLOURS = ("#0b6e99", "#d1495b", "#6a994e", "#8d5a97", "#bc6c25", "#4a4e69")
 MARKERS = ("o", "s", "^", "D", "v", "P")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from config.errors import BackendUnavailableError, ExecutionError
 from dft.execution.base import JobPhase, shown_id
 from dft.jobs import RESULT_FILE, read_claim
+from dft.recovery import told
 from pipeline.batch import make_backend
 from pipeline.domain import CalculationState
 from pipeline.drivers import is_known_dead
@@ -81,7 +82,7 @@ def _row(campaign: Campaign, calculation: Calculation, status: JobStatus | None)
 
     ``scheduler_phase``, ``scheduler_state`` and ``scheduler_reason`` are null where the scheduler did not
     tell; ``is_result_waiting``: it has ended and a driver has to take it in; ``is_gone``: its job has
-    vanished without a result, which no driver has noticed yet.
+    vanished without a result, which no driver has noticed yet; ``corrections``: what this attempt has tried.
     """
     job_dir = campaign.home.locate(calculation)
     claim = _claim(job_dir)
@@ -101,6 +102,7 @@ def _row(campaign: Campaign, calculation: Calculation, status: JobStatus | None)
         "owner": calculation.owner if calculation.state is CalculationState.SUBMITTING else None,
         "is_result_waiting": has_result,
         "is_gone": is_gone and not has_result,
+        "corrections": told(job_dir),
         **brief(calculation),
     }
 

@@ -11,14 +11,13 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from config.adsorbates import shipped
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from config.campaign import AdsorbateSettings
+    from config.adsorbates import AdsorbateSettings
     from pipeline.domain import Bulk, Observation, Site, Surface
-
-REACTIONS = {"CO": "CO2 reduction", "H": "H2 evolution"}
-"""Reaction that an adsorbate's target stands for when the campaign does not name one."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,8 @@ class RankedSurface:
     delta_e_ev: float
     std_ev: float | None
     """Standard deviation of a prediction; None for DFT."""
+    ensemble_std_ev: float | None
+    """Standard deviation of DFT's ΔE over the functional's ensemble; None if it has none."""
     deviation_ev: float
     """ΔE minus target."""
     is_hit: bool
@@ -47,6 +48,8 @@ class RankedSurface:
     n_sites_computed: int
     n_sites: int
     calculation_id: str | None
+    warning: str
+    """What to look at before trusting a DFT result; empty when nothing."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +58,13 @@ class _Entry:
     delta_e_ev: float
     std_ev: float | None
     calculation_id: str | None
+    ensemble_std_ev: float | None = None
+    warning: str = ""
 
 
 def reaction_name(adsorbate: str, settings: AdsorbateSettings) -> str:
-    """Name the reaction that an adsorbate's target stands for."""
-    return settings.reaction or REACTIONS.get(adsorbate, adsorbate)
+    """Name the reaction that an adsorbate's target stands for; the adsorbate where nobody names one."""
+    return settings.reaction or str(shipped().get(adsorbate, {}).get("reaction", adsorbate))
 
 
 def rank(
@@ -91,7 +96,8 @@ def rank(
         if site.id in predictions:
             board.guesses[site.surface_id].append(_Entry(site.id, *predictions[site.id], None))
     for o in observations:
-        board.observed[o.surface_id].append(_Entry(o.site_id, o.delta_e_ev, None, o.calculation_id))
+        entry = _Entry(o.site_id, o.delta_e_ev, None, o.calculation_id, o.ensemble_std_ev, o.warning)
+        board.observed[o.surface_id].append(entry)
     listed = list(surfaces)
     measured = [(s, _lowest(board.observed[s.id])) for s in listed if board.observed[s.id]]
     predicted = [
@@ -140,6 +146,7 @@ def _row(number: int, board: _Board, surface: Surface, entry: _Entry, bulk: Bulk
         site=labels.get(entry.site_id, entry.site_id),
         delta_e_ev=entry.delta_e_ev,
         std_ev=entry.std_ev,
+        ensemble_std_ev=entry.ensemble_std_ev,
         deviation_ev=deviation_ev,
         is_hit=abs(deviation_ev) <= board.target.window_ev,
         is_confirmed=is_dft and all(g.delta_e_ev >= entry.delta_e_ev for g in rest),
@@ -147,4 +154,5 @@ def _row(number: int, board: _Board, surface: Surface, entry: _Entry, bulk: Bulk
         n_sites_computed=len(computed),
         n_sites=len(board.sites[surface.id]),
         calculation_id=entry.calculation_id,
+        warning=entry.warning,
     )

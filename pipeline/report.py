@@ -8,6 +8,7 @@ from dataclasses import asdict, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from dft.jobs import JOB_FILE, RESULT_FILE, CalculationKind
+from dft.recovery import told
 from pipeline.domain import BROKEN, IN_FLIGHT, CalculationState
 from pipeline.queue_view import brief, drivers_at_work, in_flight_view
 from pipeline.tails import error_tail
@@ -97,7 +98,7 @@ def _budget(campaign: Campaign) -> dict[str, Any]:
 
 
 def _problems(campaign: Campaign, broken: list[Calculation]) -> dict[str, Any]:
-    """Everything that failed, and how often by code; ``tail`` is null where it was not looked up."""
+    """Everything that failed, and how often by code; what was not looked up is null."""
     counts: Counter[str] = Counter()
     rows = []
     for calculation in broken:
@@ -105,8 +106,11 @@ def _problems(campaign: Campaign, broken: list[Calculation]) -> dict[str, Any]:
         counts[code] += 1
         is_read = counts[code] <= TAILS_PER_CODE
         job_dir = campaign.home.locate(calculation)
-        tail = error_tail(calculation.message, job_dir) if is_read else None
-        rows.append({"kind": calculation.kind.value, **brief(calculation), "tail": tail})
+        found = {
+            "tail": error_tail(calculation.message, job_dir) if is_read else None,
+            "corrections": told(job_dir) if is_read else None,
+        }
+        rows.append({"kind": calculation.kind.value, **brief(calculation), **found})
     return {"problems": rows, "problem_codes": dict(counts.most_common())}
 
 
@@ -163,8 +167,24 @@ def _show_site(campaign: Campaign, identifier: str) -> dict[str, Any]:
         **_plain(campaign.site(identifier)),
         "predictions": predictions,
         "observations": [asdict(o) for o in campaign.observations() if o.site_id == identifier],
+        "moved_away": _moved_away(campaign, identifier),
         "calculations": [brief(c) for c in campaign.store.calculations(ids=mine)],
     }
+
+
+def _moved_away(campaign: Campaign, site_id: str) -> list[dict[str, Any]]:
+    """Tell where adsorbates went that were put on a site and did not stay: it holds no minimum for them."""
+    return [
+        {
+            "adsorbate": o.adsorbate,
+            "to": campaign.site(o.site_id).label,
+            "site_id": o.site_id,
+            "delta_e_ev": o.delta_e_ev,
+            "calculation_id": o.calculation_id,
+        }
+        for o in campaign.observations()
+        if o.start_site_id == site_id and o.site_id != site_id
+    ]
 
 
 def _show_calculation(campaign: Campaign, identifier: str) -> dict[str, Any]:
@@ -198,6 +218,7 @@ def _attempts(campaign: Campaign, calculation: Calculation) -> list[dict[str, An
                 "host": result.get("hostname"),
                 "cpu_seconds": result.get("cpu_seconds"),
                 "wall_seconds": result.get("wall_seconds"),
+                "corrections": told(job_dir),
                 "restarted_from": _read(job_dir / JOB_FILE).get("restart_from"),
                 "started_at": attempt.started_at.isoformat(),
                 "ended_at": attempt.ended_at.isoformat() if attempt.ended_at else None,

@@ -31,6 +31,7 @@ CSV_COLUMNS = (
     "site",
     "delta_e_ev",
     "std_ev",
+    "ensemble_std_ev",
     "deviation_ev",
     "is_hit",
     "is_confirmed",
@@ -40,6 +41,7 @@ CSV_COLUMNS = (
     "surface_id",
     "site_id",
     "calculation_id",
+    "warning",
 )
 
 
@@ -76,6 +78,7 @@ def observation_rows(campaign: Campaign) -> list[dict[str, Any]]:
                 "round": number,
                 "adsorbate": o.adsorbate,
                 "delta_e_ev": o.delta_e_ev,
+                "ensemble_std_ev": o.ensemble_std_ev,
                 "predicted_ev": selection.mean_ev,
                 "predicted_std_ev": selection.std_ev,
                 "bulk": bulks[o.bulk_id].formula,
@@ -89,6 +92,7 @@ def observation_rows(campaign: Campaign) -> list[dict[str, Any]]:
                 "site_id": o.site_id,
                 "calculation_id": o.calculation_id,
                 "recipe_digest": o.recipe_digest,
+                "warning": o.warning,
             }
         )
     return rows

@@ -43,7 +43,7 @@ class AdsorptionSurrogate:
     Parameters
     ----------
     adsorbate
-        ``CO`` or ``H``.
+        What stands for it in ids: ``CO``, ``H``, ..., a name with a hash if it is the user's own.
     model
         A key of :data:`MODELS`.
     seed
@@ -53,11 +53,13 @@ class AdsorptionSurrogate:
     ----------
     n_train_
         Observations that it was trained on.
+    prior
+        Prior of the adsorbate; from the observations themselves if nothing is published.
 
     Raises
     ------
     ConfigError
-        If the adsorbate or the model is unknown.
+        If the model is unknown.
     """
 
     def __init__(self, adsorbate: str, model: ModelName = "gaussian_process", seed: int = 0) -> None:
@@ -67,7 +69,6 @@ class AdsorptionSurrogate:
         self.adsorbate = adsorbate
         self.model = model
         self.seed = seed
-        self.prior = prior_of(adsorbate)
         self.fit([], [])
 
     def fit(self, environments: Sequence[SiteEnvironment], delta_e: ArrayLike) -> Self:
@@ -91,6 +92,7 @@ class AdsorptionSurrogate:
             message = "every ΔE must be finite"
             raise ValueError(message)
         self.n_train_ = len(energies)
+        self.prior = prior_of(self.adsorbate, energies)
         self._bounds = self.prior.bounds(energies)
         self._fingerprint = GaspyFingerprint(self.prior).fit(environments, energies)
         self._model = MODELS[self.model](self.prior, seed=self.seed)

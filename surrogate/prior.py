@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from config.errors import ConfigError
 from surrogate.elements import SYMBOLS, fractions, similarity
 
 if TYPE_CHECKING:
@@ -57,21 +56,45 @@ class AdsorbatePrior:
 PRIORS = {"CO": AdsorbatePrior(-0.7, 0.7), "H": AdsorbatePrior(0.0, 0.5)}
 """Rounded from the RPBE energies of the GASpy database of Tran and Ulissi (2018): CO −0.66 ± 0.68 eV over
 10,000 sites, H −0.06 ± 0.39 eV over 3,300; H is widened, for elements that its set lacks."""
+UNKNOWN = AdsorbatePrior(0.0, 1.5)
+"""Of adsorbates without such statistics, before anything was computed: adsorption energies counted from
+stable molecules lie within a few eV of zero."""
+_UNKNOWN_MEAN_WEIGHT = 1.0
+_UNKNOWN_STD_WEIGHT = 3.0
+"""Observations that :data:`UNKNOWN` counts as, for the mean and for the standard deviation."""
 
 
-def prior_of(adsorbate: str) -> AdsorbatePrior:
+def prior_of(adsorbate: str, delta_e: NDArray[np.float64] | None = None) -> AdsorbatePrior:
     """Prior of an adsorbate.
 
-    Raises
-    ------
-    ConfigError
-        If nothing is known of the adsorbate.
+    Without published statistics the campaign's own observations shape it: mean and variance are those of
+    :data:`UNKNOWN`, counted as a few observations, and of the observed ΔE together (the usual update of
+    a normal distribution with unknown mean and variance [1]_).
+
+    Parameters
+    ----------
+    adsorbate
+        What stands for it in ids (:attr:`config.adsorbates.Species.key`), so that a H counted from another
+        reference is none of :data:`PRIORS`.
+    delta_e
+        Observed ΔE, eV, of shape (n_observations,).
+
+    References
+    ----------
+    .. [1] Gelman et al., Bayesian Data Analysis, 3rd ed. (2013), chapter 3.3.
     """
-    try:
+    if adsorbate in PRIORS:
         return PRIORS[adsorbate]
-    except KeyError:
-        message = f"no prior for adsorbate {adsorbate!r}; allowed: {', '.join(sorted(PRIORS))}"
-        raise ConfigError(message) from None
+    if delta_e is None or not len(delta_e):
+        return UNKNOWN
+    n, mean = len(delta_e), float(delta_e.mean())
+    weight = _UNKNOWN_MEAN_WEIGHT / (_UNKNOWN_MEAN_WEIGHT + n)
+    squares = _UNKNOWN_STD_WEIGHT * UNKNOWN.std_ev**2 + float(((delta_e - mean) ** 2).sum())
+    squares += weight * n * (mean - UNKNOWN.mean_ev) ** 2
+    return AdsorbatePrior(
+        weight * UNKNOWN.mean_ev + (1.0 - weight) * mean,
+        float(np.sqrt(squares / (_UNKNOWN_STD_WEIGHT + n))),
+    )
 
 
 def element_references(

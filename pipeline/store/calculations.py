@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from dft.jobs import CalculationKind, JobResult
+from dft.jobs import CalculationKind, JobResult, ResultState
 from pipeline.domain import TRANSITIONS, Calculation, CalculationState
 from pipeline.store import conversion, documents
 from pipeline.store.base import StorePart, resilient, to_raw
@@ -204,14 +204,18 @@ class CalculationStore(StorePart):
 
     @resilient
     def save_result(self, result: JobResult) -> None:
-        """Keep what a worker left of a finished calculation; a later attempt's stays.
+        """Keep what a worker left of a calculation that ended; a later attempt's stays.
 
-        A driver may have been asleep since it read the result, and the calculation have been run again.
+        A driver may have been asleep since it read the result, and the calculation have been run again. An
+        energy takes the place of any failure: one that came late may belong to an earlier attempt.
         """
         document = documents.ResultDocument(
             calculation_id=result.calculation_id, result=result.model_dump(mode="json")
         )
-        self._put_over(document, _before("result.attempt", result.attempt + 1))
+        old = _before("result.attempt", result.attempt + 1)
+        if result.energy is not None:
+            old.append({"result.state": ResultState.FAILED.value})
+        self._put_over(document, old)
 
     def _put_over(self, document: documents.StoredDocument, old: list[Raw]) -> None:
         """Store a document unless there is one that is not ``old``."""

@@ -32,11 +32,12 @@ from dft.jobs import CalculationKind
 from pipeline.domain import CalculationState
 from pipeline.store.records import RoundState
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raised whenever documents change so that older code would misread them."""
-READABLE_VERSIONS = frozenset({1, 2})
+READABLE_VERSIONS = frozenset({1, 2, 3})
 """Databases of these versions are read as they are. 2 only adds to 1: fields of calculations and campaigns
-that have defaults, drivers and leases."""
+that have defaults, drivers and leases. 3 only adds to 2: fields of observations and results that have
+defaults."""
 
 
 class StoredDocument(Document):  # type: ignore[misc]
@@ -187,6 +188,8 @@ class ObservationDocument(StoredDocument):
     recipe_digest = StringField(required=True)
     round = IntField(required=True)
     attempt = IntField(default=0)
+    ensemble_std_ev = FloatField()
+    warning = StringField(default="")
 
     meta = {"collection": "observations", "indexes": [("recipe_digest", "adsorbate"), "surface_id"]}
 

@@ -146,12 +146,15 @@ def find_home(campaign: str | None, home: Path | None) -> Path:
     ConfigError
         If there is none, or several could be meant.
     """
+    from pipeline.home import STUDY_PREFIX
+
     if home is not None:
         return _folder(home)
     known = sorted(p.parent.name for p in RUNS.glob("*/campaign.json"))
     if campaign is None:
-        if len(known) == 1:
-            return RUNS / known[0]
+        meant = [name for name in known if not name.startswith(STUDY_PREFIX)] or known
+        if len(meant) == 1:
+            return RUNS / meant[0]
         choice = f"choose one of: {', '.join(known)}" if known else "no campaign has been run here yet"
         message = f"which campaign? {choice} (or give --home DIR)"
         raise ConfigError(message)

@@ -27,6 +27,7 @@ def command(
 
 def _logs(identifier: str, name: str | None, home: Path | None, lines: int, attempt: int | None) -> None:
     from config.errors import ConfigError
+    from dft.recovery import RECOVERY_FILE, read_taken
     from pipeline.tails import logs_of, tail
 
     with opened(name, home) as campaign:
@@ -52,5 +53,10 @@ def _logs(identifier: str, name: str | None, home: Path | None, lines: int, atte
             is_empty = False
             stdout().print(f"==> {log} <==", markup=False, soft_wrap=True)
             stdout().print("\n".join(words), markup=False, soft_wrap=True)
+    if taken := read_taken(job_dir):
+        stdout().print(f"==> {job_dir / RECOVERY_FILE} <==", markup=False, soft_wrap=True)
+        for n, each in enumerate(taken, 1):
+            line = f"{n}. {each.code} after {each.n_steps} steps: {each.correction}, which {each.says}"
+            stdout().print(line, markup=False, soft_wrap=True)
     if is_empty:
         stdout().print(f"{job_dir} holds no log yet", soft_wrap=True)

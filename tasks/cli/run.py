@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import shlex
-import signal
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,65 +19,14 @@ from tasks.cli.common import (
     home_of,
     stderr,
 )
+from tasks.cli.driving import Drain, Notices, register, signals_to, told_of_outages
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from pipeline.campaign import Campaign
 
 
 INTERRUPTED = "interrupted"
 STEP_DONE = "step done"
-
-
-class _Drain:
-    """Ctrl-C once: start nothing new and wait for what is running. Twice: leave at once."""
-
-    def __init__(self) -> None:
-        self.requested = False
-
-    def handle(self, _signum: int, _frame: object) -> None:
-        if self.requested:
-            raise KeyboardInterrupt
-        self.requested = True
-        with contextlib.suppress(OSError):  # whoever read the output may be gone
-            stderr().print(
-                "stopping: nothing new is started, calculations under way are finished. "
-                "Ctrl-C again leaves at once; they then go on by themselves and the next run takes them in."
-            )
-
-
-class _Notices:
-    """Tells the user what the driver waits for, each thing once in a while."""
-
-    EVERY_SECONDS = 600.0
-
-    def __init__(self) -> None:
-        self._told: dict[str, float] = {}
-
-    def __call__(self, text: str) -> None:
-        now = time.monotonic()
-        if now - self._told.get(text, float("-inf")) > self.EVERY_SECONDS:
-            self._told[text] = now
-            with contextlib.suppress(OSError):
-                stderr().print(f"{time.strftime('%H:%M:%S')} {text}", soft_wrap=True, markup=False)
-
-
-@contextlib.contextmanager
-def _told_of_outages(notices: _Notices) -> Iterator[None]:
-    """Pass on what the store's connection says of a database that is away."""
-
-    class Handler(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            notices(record.getMessage())
-
-    logger, handler = logging.getLogger("sabatier.store"), Handler()
-    logger.addHandler(handler)
-    logger.propagate = False
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
 
 
 def command(
@@ -133,9 +79,9 @@ def _run(
         select_bulks(settings, Path())  # refuse an impossible campaign before anything is written
     folder.adopt(settings)
     patience = 60 * settings.store.outage_minutes
-    notices = _Notices()
-    with _told_of_outages(notices), open_campaign(settings, folder.path, lost_hosts, patience) as campaign:
-        _register(campaign)
+    notices = Notices()
+    with told_of_outages(notices), open_campaign(settings, folder.path, lost_hosts, patience) as campaign:
+        register(campaign)
         _greet_others(campaign)
         return _drive(campaign, scheduler, notices, once=once)
 
@@ -150,31 +96,7 @@ def _greet_others(campaign: Campaign) -> None:
             stderr().print(said, soft_wrap=True)
 
 
-def _register(campaign: Campaign) -> None:
-    """Enter the campaign into the store; keep two of one name in one server from mixing.
-
-    Raises
-    ------
-    ConfigError
-        If the server holds a campaign of this name in another home.
-    """
-    from config.errors import ConfigError
-
-    settings, path = campaign.settings, campaign.home.path
-    known = campaign.store.campaign(campaign.name)
-    # An embedded store is part of its home, and is copied and moved with it.
-    if known is not None and not (path / "mongo").exists():
-        other = Path(known.home)
-        if (other / "campaign.json").exists() and not other.samefile(path):
-            message = (
-                f"the database holds a campaign {campaign.name!r} in {other} already; "
-                "give this one another name, or resume that one with --home"
-            )
-            raise ConfigError(message)
-    campaign.store.save_campaign(settings.name, settings.model_dump(mode="json"), settings.digest(), path)
-
-
-def _drive(campaign: Campaign, scheduler: dict[str, object], notices: _Notices, *, once: bool) -> int:
+def _drive(campaign: Campaign, scheduler: dict[str, object], notices: Notices, *, once: bool) -> int:
     """Run the loop unless nothing is left to do, and report; return the exit code."""
     from pipeline.enumeration import SITES
     from pipeline.versions import package_versions
@@ -197,7 +119,7 @@ def _drive(campaign: Campaign, scheduler: dict[str, object], notices: _Notices, 
     return EXIT_INTERRUPTED if outcome == INTERRUPTED else print_summary(campaign)
 
 
-def _loop(campaign: Campaign, scheduler: dict[str, object], notices: _Notices, *, once: bool) -> str:
+def _loop(campaign: Campaign, scheduler: dict[str, object], notices: Notices, *, once: bool) -> str:
     """Let Luigi run the loop; return how it ended."""
     from pipeline.batch import Watch
     from pipeline.drivers import heartbeat
@@ -206,8 +128,8 @@ def _loop(campaign: Campaign, scheduler: dict[str, object], notices: _Notices, *
     from tasks.context import LoopContext
     from tasks.driver import drive
 
-    drain = _Drain()
-    with _signals(drain):
+    drain = Drain()
+    with signals_to(drain):
         try:
             mode = "once" if once else campaign.settings.mode
             beats = heartbeat(campaign.store, campaign.name, mode)
@@ -231,13 +153,3 @@ def _loop(campaign: Campaign, scheduler: dict[str, object], notices: _Notices, *
                 stderr().print(f"{str(end) or 'left'}; go on with: {command_line}", soft_wrap=True)
             return INTERRUPTED
     return "complete"
-
-
-@contextlib.contextmanager
-def _signals(drain: _Drain) -> Iterator[None]:
-    before = {s: signal.signal(s, drain.handle) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)

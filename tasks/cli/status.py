@@ -184,7 +184,7 @@ def _print_running(console: Console, document: dict[str, Any], limit: int | None
             _scheduler_cell(row),
             duration(row["elapsed_seconds"]) if row["elapsed_seconds"] is not None else "",
             row["host"] or "",
-            row["label"],
+            row["label"] + (f" ({_tried(row)})" if row["corrections"] else ""),
         )
     console.print(table)
     _say_hidden(console, len(rows), limit)
@@ -194,6 +194,11 @@ def _print_running(console: Console, document: dict[str, Any], limit: int | None
     ):
         if number:
             _say(console, f"  {number} of them {what}", "yellow")
+
+
+def _tried(row: dict[str, Any]) -> str:
+    """Name the corrections of an attempt, as in ``tried gentle-mixing, small-steps``."""
+    return "tried " + ", ".join(correction["correction"] for correction in row["corrections"])
 
 
 def _scheduler_cell(row: dict[str, Any]) -> str:
@@ -219,6 +224,8 @@ def _print_problems(console: Console, document: dict[str, Any], limit: int | Non
         rows = [r for r in document["problems"] if (r["code"] or r["state"]) == code]
         for row in rows[: None if limit is None else PROBLEMS_SHOWN]:
             _say(console, f"    {row['id']} {row['label']} (attempt {row['attempt']})")
+            if row["corrections"]:
+                _say(console, f"      {_tried(row)}")
             for line in row["tail"] or ():
                 _say(console, f"      {line}")
         if limit is not None and number > PROBLEMS_SHOWN:

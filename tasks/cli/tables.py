@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from config.campaign import AdsorbateSettings
+    from config.adsorbates import AdsorbateSettings
     from pipeline.ranking import RankedSurface
 
 
@@ -25,7 +25,8 @@ def ranking_table(
 ) -> Table:
     """Ranking of surfaces for one adsorbate; hits are green.
 
-    ``hit?`` is one that a site not yet computed is predicted to spoil, or a prediction.
+    ``hit?`` is one that a site not yet computed is predicted to spoil, or a prediction. What follows ``±``
+    is the standard deviation of a prediction, or of DFT over the functional's ensemble.
 
     Parameters
     ----------
@@ -52,12 +53,13 @@ def ranking_table(
     if shows_basis:
         table.add_column("by", no_wrap=True)
     for row in rows:
+        error = row.std_ev if row.basis == "predicted" else row.ensemble_std_ev
         table.add_row(
             str(row.rank),
             row.surface,
             *([row.bulk_source] if is_wide else []),
             row.site.removeprefix(row.surface).strip(),
-            f"{row.delta_e_ev:+.2f}" + (f" ± {row.std_ev:.2f}" if row.std_ev is not None else ""),
+            f"{row.delta_e_ev:+.2f}" + (f" ± {error:.2f}" if error is not None else ""),
             f"{row.deviation_ev:+.2f}" + _verdict(row),
             *([f"{row.n_sites_computed}/{row.n_sites}"] if is_wide else []),
             *(["DFT" if row.basis == "dft" else "pred."] if shows_basis else []),

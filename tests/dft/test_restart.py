@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import bulk, fcc111
+from ase.build import add_adsorbate, bulk, fcc111
 from ase.constraints import FixAtoms
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -51,6 +51,13 @@ def rattled_slab() -> Atoms:
     slab.pbc = True
     slab.rattle(0.2, seed=1)
     slab.set_constraint(FixAtoms([0, 1]))
+    return slab
+
+
+def covered_slab() -> Atoms:
+    """The same with an adsorbate so high that its relaxation starts lower."""
+    slab = rattled_slab()
+    add_adsorbate(slab, "H", 1.5, "fcc")
     return slab
 
 
@@ -103,7 +110,10 @@ def run_until_killed(folder: Path, replacement: int, *, before: bool) -> bool:
     return os.waitpid(pid, 0)[1] == signal.SIGKILL
 
 
-@pytest.mark.parametrize(("kind", "atoms"), [("slab", rattled_slab()), ("bulk", bulk("Cu", a=3.4))])
+@pytest.mark.parametrize(
+    ("kind", "atoms"),
+    [("slab", rattled_slab()), ("adslab", covered_slab()), ("bulk", bulk("Cu", a=3.4))],
+)
 def test_killed_anywhere_and_again_it_ends_where_the_uninterrupted_one_does(
     tmp_path, emt_recipe, kind, atoms
 ):
@@ -203,7 +213,7 @@ def test_steps_are_counted_and_capped_over_all_attempts(tmp_path, emt_recipe):
     result = read_result(second)
     assert result is not None
     assert result.code is FailureCode.RELAXATION_NOT_CONVERGED
-    assert "after 3 steps" in result.message
+    assert "after 6 steps" in result.message
 
 
 # --- the watch
@@ -217,7 +227,7 @@ def test_a_relaxation_that_gave_up_gets_as_many_steps_again(tmp_path, emt_recipe
         assert run_job(folder)
         result = read_result(folder)
         assert result.code is FailureCode.RELAXATION_NOT_CONVERGED
-        assert result.n_steps == 3 * attempt
+        assert result.n_steps == 6 * attempt  # and once more in small steps
 
 
 def test_no_step_is_begun_that_would_not_fit(tmp_path):
@@ -358,7 +368,7 @@ def test_without_a_usable_density_the_geometry_is_gone_on_with(tmp_path, cheap_r
     (first / DENSITY_FILE).write_bytes(density[:2000] if damage is None else damage)
     more = recipe.model_copy(update={"max_steps": 20})
     second = finish(prepare(tmp_path, 2, atoms, "gas", more, "attempt-1"))
-    assert second.details["steps_before"] == 1
+    assert second.details["steps_before"] == 2  # one, and one more in small steps
     assert second.n_steps > 1
 
 
@@ -377,7 +387,8 @@ def test_ranks_go_on_where_a_serial_worker_was_killed(tmp_path, cheap_recipe, hy
 
 def _shifted(atoms: Atoms) -> Atoms:
     from dft.calculator import symmetric_origin
+    from dft.start import seated
 
-    work = atoms.copy()
+    work = seated(atoms)
     work.positions += symmetric_origin(work)
     return work

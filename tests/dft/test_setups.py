@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from config.recipe import RecipeSettings
-from dft.setups import SETUP_OF_FUNCTIONAL, missing_setups, unsupported_elements
+from dft.setups import SETUP_OF_FUNCTIONAL, fingerprints, missing_setups, unsupported_elements
 
 
 def test_lanthanides_have_pbe_but_no_rpbe_setups():
@@ -36,3 +36,20 @@ def test_asking_does_not_import_the_heavy_parts_of_gpaw():
     code = "import sys, dft.setups as s; s.missing_setups(['Cu'], 'RPBE'); print('scipy' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "False"
+
+
+@pytest.mark.gpaw
+def test_fingerprints_are_those_in_gpaws_own_log(tmp_path):
+    from ase.build import bulk
+    from gpaw.new.ase_interface import GPAW
+
+    GPAW(mode={"name": "pw", "ecut": 200}, xc="RPBE", txt=tmp_path / "log.txt").get_potential_energy(
+        bulk("Al", a=4.05)
+    )
+    name, told = fingerprints(["Al"], "RPBE")["Al"].split(" md5:")
+    assert name.startswith("Al.RPBE")
+    assert f"id:      {told}" in (tmp_path / "log.txt").read_text()
+
+
+def test_elements_without_setup_have_no_fingerprint():
+    assert set(fingerprints(["Pu", "Cu", "H"], "RPBE")) == {"H", "Cu"}

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 from ase import Atoms
@@ -14,16 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dft.codes import FailureCode
+from dft.geometry import BROKEN_BOND, binding_ratio, largest_displacement
 from dft.validation import (
-    BROKEN_BOND,
     SLAB_DISPLACEMENT_A,
     UNBOUND,
     Outcome,
     SiteImage,
-    binding_ratio,
     judge_adslab,
     judge_slab,
-    largest_displacement,
     longest_bond_ratio,
     resting_site,
 )
@@ -115,12 +109,14 @@ def test_an_adsorbate_far_above_the_surface_is_desorbed() -> None:
     assert "covalent length" in outcome.message
 
 
-def test_a_co_that_turned_over_is_desorbed() -> None:
+@pytest.mark.provokes(FailureCode.TURNED_OVER)
+def test_a_co_that_holds_on_by_its_oxygen_turned_over() -> None:
+    """Stand-in: no relaxation of seconds was found in which it does; from the side it gets up again."""
     final = CO_TOP.copy()
     final.positions[[-2, -1]] = final.positions[[-1, -2]] + [0.0, 0.0, 0.2]
     outcome = judge(CO_TOP, final, start="top")
-    assert outcome.code is FailureCode.DESORBED
-    assert "turned over: O" in outcome.message
+    assert (outcome.code, outcome.site_id) == (FailureCode.TURNED_OVER, None)
+    assert "bound by O instead of C" in outcome.message
 
 
 def test_an_adsorbate_under_the_slab_is_desorbed() -> None:
@@ -265,23 +261,6 @@ def test_every_metal_surface_holds_a_sensible_hydrogen() -> None:
 def test_the_gas_phase_molecule_is_whole() -> None:
     co = molecule("CO", vacuum=5.0)
     assert longest_bond_ratio(co, co, 2) < BROKEN_BOND
-
-
-@pytest.mark.skipif(
-    "SABATIER_REFERENCE_DATA" not in os.environ, reason="SABATIER_REFERENCE_DATA names no folder"
-)
-def test_nearly_all_published_hydrogen_adslabs_are_bound_and_unreconstructed() -> None:
-    """515 relaxed H adslabs of the GASpy database; the three that are not bound have ΔE of 0.6 eV and up."""
-    from ase.io import read
-
-    path = Path(os.environ["SABATIER_REFERENCE_DATA"]) / "gaspy_h_structures.extxyz.gz"
-    with gzip.open(path, "rt") as handle:
-        frames = read(handle, ":", format="extxyz")
-    unbound = [atoms for atoms in frames if binding_ratio(atoms, 1, len(atoms) - 1) > UNBOUND]
-    assert len(unbound) == 3
-    assert all(atoms.info["E_ads_eV"] > 0.6 for atoms in unbound)
-    assert all(longest_bond_ratio(atoms, atoms, 1) == 0.0 for atoms in frames)
-    assert max(atoms.info.get("max_surface_movement", 0.0) for atoms in frames) <= SLAB_DISPLACEMENT_A
 
 
 def test_hydrogen_that_sank_below_the_first_layer_is_absorbed() -> None:

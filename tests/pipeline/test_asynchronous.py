@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from config.campaign import AdsorbateSettings, Budget, BulkSelection
+from config.adsorbates import AdsorbateSettings
+from config.campaign import Budget, BulkSelection
 from config.execution import LocalExecution
 from config.loader import load_campaign
 from dft.codes import FailureCode

@@ -177,6 +177,7 @@ def test_an_unreadable_result_fails_by_name(campaign: Campaign, content: str) ->
     assert (failed.state, failed.code) == (State.FAILED, FailureCode.INVALID_RESULT)
 
 
+@pytest.mark.provokes(FailureCode.INVALID_RESULT)
 def test_a_result_of_another_calculation_is_refused(campaign: Campaign) -> None:
     gas, other = planned(campaign, "H2"), planned(campaign, "CO")
     assert run(make_ledger(campaign), other.id)
@@ -226,6 +227,7 @@ def test_jobs_that_all_end_before_their_worker_begins_fail_at_last(campaign: Cam
     )
 
 
+@pytest.mark.provokes(FailureCode.DEPENDENCY_FAILED)
 def test_what_requires_a_failed_calculation_fails_with_its_reason(campaign: Campaign) -> None:
     gas = planned(campaign)
     slab = Calculation("calc-slab", CalculationKind.SLAB, "slab", requires=(gas.id,))

@@ -9,7 +9,7 @@ from ase import Atoms
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config.campaign import AdsorbateSettings
+from config.adsorbates import AdsorbateSettings
 from pipeline.domain import Bulk, Observation, Site, Surface
 from pipeline.harvest import adsorption_energy
 from pipeline.ranking import RankedSurface, rank

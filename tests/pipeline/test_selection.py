@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from config.campaign import AdsorbateSettings, Budget, BulkSelection
+from config.adsorbates import AdsorbateSettings
+from config.campaign import Budget, BulkSelection
 from config.loader import load_campaign
 from dft.codes import FailureCode
 from dft.jobs import CalculationKind

@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from config.errors import ConfigError
 from surrogate.elements import atomic_number, counts_by_element
 from surrogate.fingerprint import (
     GaspyFingerprint,
@@ -113,9 +112,19 @@ def test_references_learn_from_alloys_too():
     assert reference(fingerprint, "Pd") == pytest.approx(-1.6, abs=0.1)
 
 
-def test_unknown_adsorbate_and_bad_arguments_are_refused():
-    with pytest.raises(ConfigError, match="'OOH'"):
-        prior_of("OOH")
+def test_an_adsorbate_without_published_statistics_takes_its_prior_from_its_own_observations():
+    assert prior_of("CO", np.full(50, 3.0)) == CO
+    nothing_known = prior_of("OOH")
+    assert nothing_known.std_ev > 1.0
+    rng = np.random.default_rng(2)
+    for n, tolerance in ((20, 0.5), (500, 0.1)):
+        learnt = prior_of("OOH", rng.normal(3.6, 0.4, n))
+        assert learnt.mean_ev == pytest.approx(3.6, abs=tolerance)
+        assert learnt.std_ev == pytest.approx(0.4, abs=2 * tolerance)
+    assert prior_of("OOH", np.array([3.6])).std_ev > 1.0
+
+
+def test_bad_arguments_are_refused():
     with pytest.raises(ValueError, match="n_elements_per_shell"):
         GaspyFingerprint(CO, n_elements_per_shell=0)
     with pytest.raises(ValueError, match="feature matrix"):

@@ -176,11 +176,19 @@ def test_nothing_to_predict_gives_empty_arrays(name):
     assert mean.shape == std.shape == (0,)
 
 
+def test_an_adsorbate_that_nothing_is_known_of_is_learnt_from_its_observations(name):
+    train = random_environments(40, seed=1)
+    energies = law(train) + 3.0
+    surrogate = AdsorptionSurrogate("OOH", name).fit(train, energies)
+    assert surrogate.record()["prior"]["mean_ev"] == pytest.approx(energies.mean(), abs=0.2)
+    mean, std = surrogate.predict(POOL)
+    assert np.abs(mean - law(POOL) - 3.0).mean() < 0.5
+    assert np.median(std) < 1.0
+
+
 def test_bad_arguments_are_refused():
     with pytest.raises(ConfigError, match="'forest'"):
         AdsorptionSurrogate("CO", "forest")
-    with pytest.raises(ConfigError, match="'OOH'"):
-        AdsorptionSurrogate("OOH")
     with pytest.raises(ValueError, match="2 environments"):
         AdsorptionSurrogate("CO").fit(POOL[:2], [0.1])
     with pytest.raises(ValueError, match="finite"):

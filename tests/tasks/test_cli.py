@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from config.campaign import AdsorbateSettings
+from config.adsorbates import AdsorbateSettings
 from pipeline.ranking import RankedSurface
 from tasks.checks import check_place, check_profiles, check_slurm
 from tasks.cli.common import PIPED_WIDTH, stdout
@@ -24,7 +24,7 @@ from tests.tasks.campaigns import ROOT, TINY, command, environment, sabatier
 
 COMMANDS = (
     *("init", "doctor", "plan", "run", "status", "rank", "show", "logs", "export"),
-    *("cancel", "pause", "resume", "retry", "rerun"),
+    *("cancel", "pause", "resume", "retry", "rerun", "converge", "store"),
 )
 
 
@@ -314,6 +314,14 @@ def test_a_campaign_that_converges_nothing_fails_without_eating_its_budget(folde
     status = json.loads(sabatier("status", "--json", cwd=folder).stdout)
     assert len(status["rounds"]) == 1
     assert {p["code"] for p in status["problems"]} == {"RELAXATION_NOT_CONVERGED", "DEPENDENCY_FAILED"}
+    # what was tried against it is told wherever a person looks
+    failed = next(p for p in status["problems"] if p["code"] == "RELAXATION_NOT_CONVERGED")
+    shown = json.loads(sabatier("show", failed["id"], "--json", cwd=folder).stdout)
+    for corrections in (failed["corrections"], shown["attempts"][0]["corrections"]):
+        assert [c["correction"] for c in corrections] == ["small-steps"]
+    assert "tried small-steps" in sabatier("status", cwd=folder).stdout
+    assert "small-steps" in sabatier("show", failed["id"], cwd=folder).stdout
+    assert "RELAXATION_NOT_CONVERGED after 2 steps" in sabatier("logs", failed["id"], cwd=folder).stdout
 
 
 def test_a_spent_cpu_budget_is_an_end_that_can_be_extended(folder: Path) -> None:

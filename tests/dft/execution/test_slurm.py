@@ -190,6 +190,7 @@ def test_a_job_that_took_too_much_memory_is_told_from_a_crash(slurm: Cluster, jo
         assert backend.poll([job_id])[job_id].ended_as is FailureCode.OUT_OF_MEMORY
 
 
+@pytest.mark.provokes(FailureCode.PREEMPTED)
 @on_real_slurm
 def test_a_preempted_job_is_told_as_such(slurm: Cluster, jobs: Jobs) -> None:
     low = on_slurm(partition="scavenge", options={"nodelist": "n4"}, tasks=2)
@@ -201,6 +202,7 @@ def test_a_preempted_job_is_told_as_such(slurm: Cluster, jobs: Jobs) -> None:
     assert low.poll([job_id])[job_id].ended_as is FailureCode.PREEMPTED
 
 
+@pytest.mark.provokes(FailureCode.NODE_FAIL)
 @on_real_slurm
 def test_a_job_whose_node_failed_is_told_as_such_and_never_runs_again(
     slurm: Cluster, long_runs: dict[tuple[str, str], LongRun]

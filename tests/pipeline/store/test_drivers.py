@@ -120,4 +120,4 @@ def test_a_database_of_version_1_is_read_and_marked(store: Store, mongo_home: Pa
         assert opened.campaign("one").paused is False
         assert opened.drivers("one") == []
         assert opened.take_lease("choose", "me", 1.0)
-    assert database["meta"].find_one({"_id": "schema"})["version"] == documents.SCHEMA_VERSION == 2
+    assert database["meta"].find_one({"_id": "schema"})["version"] == documents.SCHEMA_VERSION == 3

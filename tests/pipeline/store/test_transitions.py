@@ -278,6 +278,22 @@ def test_a_driver_that_was_asleep_does_not_replace_a_later_result(store: Store) 
     assert store.result("calc-0001") == again
 
 
+def test_a_failure_is_kept_and_gives_way_to_any_energy(store: Store) -> None:
+    energy = JobResult(calculation_id="calc-0001", kind="gas", attempt=1, state="DONE", energy=-1.0)
+    failed = JobResult(
+        calculation_id="calc-0001",
+        kind="gas",
+        attempt=2,
+        state="FAILED",
+        code=FailureCode.SCF_NOT_CONVERGED,
+        details={"corrections": [{"correction": "gentle-mixing"}]},
+    )
+    store.save_result(failed)
+    assert store.result("calc-0001") == failed
+    store.save_result(energy)
+    assert store.result("calc-0001") == energy
+
+
 def test_what_has_moved_since_is_told(store: Store) -> None:
     store.plan([examples.a_calculation(n) for n in range(3)])
     assert store.calculations(moved_since=datetime(1970, 1, 1, tzinfo=UTC)) == []
