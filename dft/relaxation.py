@@ -1,8 +1,9 @@
 """Relaxation of molecules, slabs and adslabs at a fixed cell.
 
-BFGS on the atoms that are free; when none is, a single point. Slabs are moved inside their cell to
-where GPAW finds the most symmetry and moved back at the end. A relaxation that was broken off goes on
-step for step as if it had not been. Units: eV, Å, eV/Å, μB.
+Quasi-Newton steps of the atoms that are free (:mod:`dft.hessian`) from a good start (:mod:`dft.start`); when
+none is free, a single point. Slabs are moved inside their cell to where GPAW finds the most symmetry and
+moved back at the end. A relaxation that was broken off goes on step for step as if it had not been. Units:
+eV, Å, eV/Å, μB.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dft import restart
 from dft.calculator import SLAB_KINDS, build, fixed_indices, gpaw_parameters, symmetric_origin
 from dft.codes import CalculationFailedError, FailureCode
 from dft.ensemble import contributions
-from dft.hessian import model_hessian
+from dft.hessian import MAX_STEP_A, next_positions
 from dft.jobs import LOG_FILE
 from dft.magnetism import local_moments, starting_moments
 from dft.recovery import NO_REMEDY, Remedy
@@ -149,7 +150,7 @@ def _earlier_frames(earlier: Sequence[Path], start: Atoms) -> tuple[Path | None,
 
 
 class _Descent:
-    """BFGS that leaves behind whatever another attempt needs to go on in its place."""
+    """A way downhill that leaves behind whatever another attempt needs to go on in its place."""
 
     def __init__(
         self,
@@ -175,17 +176,13 @@ class _Descent:
         no calculation of its own.
         """
         from ase.calculators.singlepoint import SinglePointCalculator
-        from ase.optimize import BFGS
 
         atoms = self._atoms
-        optimiser = BFGS(atoms, logfile=None, maxstep=self._remedy.max_step_a)
-        optimiser.H0 = model_hessian(atoms)
         n_forgiven = max(n_forgiven, self._remedy.since_step)
         if earlier is not None:
             self._frames = frames
             self._watch.goes_on_from(earlier.name, len(frames) - 1)
             restart.save_frames(self._job_dir, frames)
-            optimiser.replay_trajectory(frames[self._remedy.since_step :])
             atoms.set_positions(frames[-1].positions, apply_constraint=False)
             atoms.calc = SinglePointCalculator(atoms, **frames[-1].calc.results)
         else:
@@ -199,7 +196,8 @@ class _Descent:
                 wanted = f"wanted {self._recipe.fmax_ev_per_a:g}"
                 message = f"largest force {fmax:.3f} eV/Å after {n_steps} steps; {wanted}"
                 raise CalculationFailedError(FailureCode.RELAXATION_NOT_CONVERGED, message)
-            optimiser.step()
+            known = self._frames[self._remedy.since_step :] or self._frames[-1:]
+            atoms.set_positions(next_positions(known, self._remedy.max_step_a or MAX_STEP_A))
             if isinstance(atoms.calc, SinglePointCalculator):
                 assert earlier is not None
                 atoms.calc = self._continued_calculator(earlier)

@@ -8,7 +8,7 @@ References
 ----------
 .. [1] Hydrogen: medians over 511 relaxed adslabs of intermetallics (RPBE) of Tran and Ulissi, Nature
    Catalysis 1 (2018) 696; half of them lie within 0.04 of these. Radii as in :func:`metal_radii`.
-.. [2] Carbon of CO: what ``benchmarks/dft_cost.py`` (RPBE) relaxes to on top of Cu(111) and at the bridge of
+.. [2] CO: what ``benchmarks/dft_cost.py`` (RPBE) relaxes to on top of Cu(111) and at the bridge of
    Pd(100); in hollows, as planned.
 """
 
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 BOND_RATIOS: Mapping[str, tuple[float, ...]] = MappingProxyType(
-    {"H": (0.97, 1.06, 1.09, 1.19), "C": (0.88, 0.96, 1.00, 1.00)}
+    {"H": (0.97, 1.06, 1.09, 1.19), "CO": (0.89, 0.93, 1.00, 1.00)}
 )
-"""Bond length of a binding atom over the sum of radii, by its number of neighbours (1, 2, 3, and 4 or
-more) [1]_ [2]_."""
+"""Adsorbate -> bond length of its binding atom over the sum of radii, by its number of neighbours (1, 2, 3,
+and 4 or more) [1]_ [2]_."""
 NEIGHBOURS = 1.1
 """Slab atoms up to so many times as far as the nearest, in sums of radii, are neighbours."""
 FARTHEST_A = 0.8
@@ -55,21 +55,25 @@ def seated(atoms: Atoms) -> Atoms:
     Returns
     -------
     Atoms
-        A copy; as it was where the binding element is not known.
+        A copy; as it was where the adsorbate is not known, or held in place.
     """
     from ase.data import covalent_radii
+
+    from dft.calculator import fixed_indices
 
     moved: Atoms = atoms.copy()
     adsorbate = np.flatnonzero(atoms.get_tags() == 0)
     slab = np.flatnonzero(atoms.get_tags() > 0)
-    if not len(adsorbate) or not len(slab) or atoms[adsorbate[0]].symbol not in BOND_RATIOS:
+    if not len(adsorbate) or not len(slab) or set(adsorbate) & set(fixed_indices(atoms)):
+        return moved
+    usual = BOND_RATIOS.get(str(atoms[adsorbate].symbols))
+    if usual is None:
         return moved
     binding = int(adsorbate[0])
     vectors = atoms.get_distances(binding, slab, mic=True, vector=True)
     contacts = metal_radii(atoms[slab]) + covalent_radii[atoms.numbers[binding]]
     ratios = np.linalg.norm(vectors, axis=1) / contacts
     near = ratios <= NEIGHBOURS * ratios.min()
-    usual = BOND_RATIOS[atoms[binding].symbol]
     wanted = usual[min(int(near.sum()), len(usual)) - 1]
     lifts = np.arange(-FARTHEST_A, FARTHEST_A + STEP_A / 2, STEP_A)
     lifted = vectors[near][None] - lifts[:, None, None] * np.array([0.0, 0.0, 1.0])

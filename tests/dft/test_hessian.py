@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from dft.calculator import SYMMETRY_TOLERANCE_A
-from dft.hessian import model_hessian
+from dft.hessian import model_hessian, next_positions
 from dft.jobs import CalculationKind
 from dft.relaxation import relax
 
@@ -115,3 +115,47 @@ def test_a_relaxation_takes_fewer_steps_than_from_a_uniform_guess(emt_recipe, tm
     assert optimiser.run(fmax=recipe.fmax_ev_per_a, steps=200)
     assert ours.energy_ev == pytest.approx(plain.get_potential_energy(), abs=0.005)
     assert ours.n_steps < 0.8 * optimiser.nsteps
+
+
+# --- steps
+
+
+def frame(atoms: Atoms, forces: np.ndarray) -> Atoms:
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    copy: Atoms = atoms.copy()
+    copy.calc = SinglePointCalculator(copy, energy=0.0, forces=forces)
+    return copy
+
+
+def test_a_spring_that_has_been_seen_is_followed_to_its_end():
+    # One atom on a spring of 5 eV/Å² along z, far from what the model thinks of it.
+    slab = hydrogen_in_a_hollow()
+    frames = []
+    for height in (0.30, 0.25):
+        atoms = slab.copy()
+        atoms.set_constraint(FixAtoms(range(len(atoms) - 1)))
+        atoms.positions[-1, 2] += height
+        forces = np.zeros((len(atoms), 3))
+        forces[-1, 2] = -5.0 * height
+        frames.append(frame(atoms, forces))
+    assert next_positions(frames, 1.0)[-1, 2] == pytest.approx(slab.positions[-1, 2], abs=1e-9)
+
+
+def test_steps_go_downhill_even_where_the_energy_is_not_convex():
+    atoms = hydrogen_in_a_hollow()
+    forces = np.zeros((len(atoms), 3))
+    forces[-1, 0] = 0.2
+    further = atoms.copy()
+    further.positions[-1, 0] += 0.1
+    frames = [frame(atoms, forces), frame(further, 3 * forces)]  # the farther, the harder it is pushed on
+    assert next_positions(frames)[-1, 0] > further.positions[-1, 0] + 0.01
+
+
+def test_no_atom_moves_farther_than_allowed_and_held_ones_stay():
+    atoms = hydrogen_in_a_hollow()
+    forces = np.zeros((len(atoms), 3))
+    forces[-1, 2] = 50.0
+    moved = next_positions([frame(atoms, forces)], 0.05) - atoms.positions
+    assert np.linalg.norm(moved, axis=1).max() == pytest.approx(0.05)
+    assert np.all(moved[:8] == 0)

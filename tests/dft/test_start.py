@@ -46,7 +46,7 @@ def bond_ratio(atoms: Atoms, n_neighbours: int) -> float:
 )
 def test_bonds_have_the_usual_length_of_the_site(symbols, site, face, n_neighbours, height):
     atoms = seated(adslab(site, symbols, height, face))
-    usual = BOND_RATIOS[symbols[0]][n_neighbours - 1]
+    usual = BOND_RATIOS[symbols][n_neighbours - 1]
     assert bond_ratio(atoms, n_neighbours) == pytest.approx(usual, abs=0.01)
     adsorbate = atoms.get_tags() == 0
     above = atoms.positions[adsorbate, 2] - atoms.positions[~adsorbate, 2].max()
@@ -69,7 +69,12 @@ def test_a_start_far_above_is_not_pulled_down_all_the_way():
 
 
 def test_unknown_elements_molecules_and_bare_slabs_stay_where_they_are():
-    for atoms in (adslab("fcc", "O", 1.0), adslab("fcc")[:12], Atoms("H2", [(0, 0, 0), (0, 0, 0.9)])):
+    for atoms in (
+        adslab("fcc", "O", 1.0),
+        adslab("fcc", "CH", 1.0),
+        adslab("fcc")[:12],
+        Atoms("H2", [(0, 0, 0), (0, 0, 0.9)]),
+    ):
         assert np.array_equal(seated(atoms).positions, atoms.positions)
 
 
@@ -79,3 +84,9 @@ def test_a_relaxation_starts_there(emt_recipe, tmp_path):
     first = read(tmp_path / TRAJECTORY_FILE, index=0)
     assert bond_ratio(first, 3) == pytest.approx(BOND_RATIOS["H"][2], abs=0.01)
     assert bond_ratio(start, 3) < 1.05
+
+
+def test_an_adsorbate_that_is_held_stays_where_it_is():
+    atoms = adslab("fcc", "H", 2.0)
+    atoms.set_constraint(FixAtoms(range(len(atoms))))
+    assert np.array_equal(seated(atoms).positions, atoms.positions)
