@@ -131,7 +131,8 @@ def judge_adslab(
     Raises
     ------
     ValueError
-        If the structures do not match each other, or ``sites`` lacks the starting site.
+        If the structures do not match each other, a position is no number, or ``sites`` lacks the starting
+        site.
     """
     n_slab = len(final) - n_adsorbate_atoms
     reference = initial[:n_slab] if bare_slab is None else bare_slab
@@ -297,5 +298,7 @@ def _check_consistency(initial: Atoms, final: Atoms, reference: Atoms, n_adsorba
         problem = "bare slab and adslab hold different slab atoms, or in another order"
     elif not (np.allclose(initial.cell, final.cell) and np.allclose(reference.cell, final.cell)):
         problem = "initial, final and bare slab have different cells"
+    elif not all(np.isfinite(atoms.positions).all() for atoms in (initial, final, reference)):
+        problem = "some positions are no numbers"  # of which no threshold would take notice
     if problem:
         raise ValueError(problem)

@@ -129,6 +129,17 @@ class Watch:
         if verdict is not None:
             raise StoppedError(*verdict)
 
+    def heed(self) -> None:
+        """Ask, between two runs of one process, whether to go on; :meth:`boundary` does so between steps.
+
+        Raises
+        ------
+        StoppedError
+            If the next run should not be begun.
+        """
+        if (verdict := self._verdict()) is not None:
+            raise StoppedError(*verdict)
+
     def beat(self) -> None:
         """Leave a heartbeat if the last one is old; to be called now and then within a step."""
         if time.monotonic() - self._last_beat > BEAT_SECONDS:

@@ -36,6 +36,7 @@ from dft.jobs import (
     take_claim,
     write_result,
 )
+from dft.ladders import MAX_CORRECTIONS
 from dft.parallel import leave_launcher, run_ranks
 from dft.patience import patiently
 from dft.restart import earlier_attempts, forget_densities
@@ -112,20 +113,28 @@ def _attempt(spec: JobSpec, folder: Path, watch: Watch) -> JobResult:
         _announce(folder, spec)
         recovery.inherit(folder, earlier_attempts(spec, folder))
         if spec.cores > 1:
-            return _recovering(spec, folder, lambda: run_ranks(spec, folder))
+            return _recovering(spec, folder, watch, lambda: run_ranks(spec, folder))
         leave_launcher()
-        return _recovering(spec, folder, lambda: compute(spec, folder, watch))
+        return _recovering(spec, folder, watch, lambda: compute(spec, folder, watch))
 
 
-def _recovering(spec: JobSpec, folder: Path, work: Callable[[], JobResult]) -> JobResult:
-    """Compute, and again with one correction more as long as a ladder has one against the failure."""
-    while True:
+def _recovering(spec: JobSpec, folder: Path, watch: Watch, work: Callable[[], JobResult]) -> JobResult:
+    """Compute, and again with one correction more as long as a ladder has one against the failure.
+
+    Raises
+    ------
+    StoppedError
+        When the watch says so; the correction is noted by then, for the next attempt.
+    """
+    for _ in range(MAX_CORRECTIONS):  # counted here, too: the record may be on a disk that is not read
         result = guarded(spec, work)
         correction = recovery.next_correction(result, folder, is_magnetic=lambda: _is_magnetic(spec))
         if correction is None:
             return result
         recovery.take(folder, correction, result, cpu_seconds())
         _say(f"{result.code}: {correction.name}, which {correction.says}")
+        watch.heed()
+    return guarded(spec, work)
 
 
 def _is_magnetic(spec: JobSpec) -> bool:
@@ -278,14 +287,17 @@ def _with_cost(
 
 
 def _setups(spec: JobSpec) -> dict[str, str]:
-    """Setups that the energy depends on."""
+    """Setups that the energy depends on; none if they cannot be read."""
     from ase.data import chemical_symbols
 
     from dft.setups import fingerprints
 
     if spec.recipe.engine != "gpaw":
         return {}
-    return fingerprints({chemical_symbols[z] for z in spec.atoms.numbers}, spec.recipe.xc)
+    # Memory, the disk or GPAW itself may be what failed; the result is written all the same.
+    with suppress(Exception):
+        return fingerprints({chemical_symbols[z] for z in spec.atoms.numbers}, spec.recipe.xc)
+    return {}
 
 
 def _versions(engine: str) -> dict[str, str]:

@@ -272,9 +272,7 @@ class Ledger:
             return
         more_memory = result.code is FailureCode.OUT_OF_MEMORY and calculation.memory_factor < MORE_MEMORY
         again = more_memory or (result.code in RETRYABLE and self._may_try_again(calculation))
-        if not again:
-            self.store.save_result(result)  # what was tried in vain is evidence, too
-        self.book.move(
+        moved = self.book.move(
             calculation,
             State.PLANNED if again else State.FAILED,
             code=result.code,
@@ -282,6 +280,9 @@ class Ledger:
             cpu_seconds=spent,
             memory_factor=MORE_MEMORY if more_memory else calculation.memory_factor,
         )
+        if moved is not None and not again:
+            # What was tried in vain is evidence, too; last: an energy may have come while this driver slept.
+            self.store.save_result(result)
 
     def _has_more(self, calculation: Calculation) -> bool:
         """Whether a failed one may have another attempt, or has left an energy after all."""

@@ -25,7 +25,8 @@ MESH_STEPS = (-2, -1, 1, 2, 4)
 """Default k-points: so many more than the starting recipe has, along the direction that has most."""
 LAYER_STEPS = (-1, 1, 2, 3)
 SUPERCELL_STEPS = (1, 2)
-FEWEST_LAYERS = 2
+LOWEST_SLAB_A = 2.0
+"""Smallest ``surfaces.min_height_a`` that a campaign may ask for."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class Ruler:
         """Turn what a person gives into the setting's units."""
         if not parameter.is_counted:
             return given
-        if given != round(given) or given < 1:
+        if given < 1 or not float(given).is_integer():  # nan and inf are none either
             message = "must be a whole number from 1"
             raise ConfigError(message)
         return self._height(int(given)) if parameter.name == "layers" else self._width(int(given))
@@ -102,7 +103,7 @@ class Ruler:
             n_layers = int(self._slab(start).get_tags().max())
             deepest = int(self.surface.atoms.get_tags().max())
             counts = (n_layers + step for step in LAYER_STEPS)
-            return [float(n) for n in counts if FEWEST_LAYERS <= n <= deepest]
+            return [float(n) for n in counts if n <= deepest and self._reach(n) >= LOWEST_SLAB_A]
         lengths = 2 * math.pi * self._slab(start).cell.reciprocal().lengths()[:2]
         n_points = max(self._mesh(start))
         # In the middle of the densities that give a mesh: relaxing the lattice must not change it.
@@ -125,13 +126,21 @@ class Ruler:
 
     def _height(self, n_layers: int) -> float:
         """Height (Å) that asks for so many layers: at most theirs, and more than that of one less."""
-        tags, heights = self.surface.atoms.get_tags(), self.surface.atoms.positions[:, 2]
-        if n_layers > tags.max():
-            message = f"at most {tags.max()} layers are possible here"
+        deepest = self.surface.atoms.get_tags().max()
+        if n_layers > deepest:
+            message = f"at most {deepest} layers are possible here"
             raise ConfigError(message)
-        below, reached = (float(np.ptp(heights[tags <= max(n, 1)])) for n in (n_layers - 1, n_layers))
+        below, reached = self._reach(n_layers - 1), self._reach(n_layers)
+        if reached < LOWEST_SLAB_A:
+            message = f"is {reached:.1f} Å high here; a slab must be {LOWEST_SLAB_A:g} Å or more"
+            raise ConfigError(message)
         tidy = math.floor(10 * (reached - 0.05)) / 10
-        return tidy if tidy > below + 0.05 else (below + reached) / 2
+        return max(LOWEST_SLAB_A, tidy if tidy > below + 0.05 else (below + reached) / 2)
+
+    def _reach(self, n_layers: int) -> float:
+        """Height (Å) of so many layers, between their outermost planes."""
+        tags, heights = self.surface.atoms.get_tags(), self.surface.atoms.positions[:, 2]
+        return float(np.ptp(heights[tags <= max(n_layers, 1)]))
 
     def _width(self, n_cells: int) -> float:
         """Distance of copies (Å) that asks for so many surface cells along the shortest direction."""

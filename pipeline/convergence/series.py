@@ -114,11 +114,22 @@ def base_name(recipe: RecipeSettings) -> str:
 
 
 def _changed(model: _M, update: Mapping[str, object]) -> _M:
+    return checked(type(model), {**model.model_dump(), **update})
+
+
+def checked(model: type[_M], values: Mapping[str, object]) -> _M:
+    """Make settings, or say in one line what is wrong with them.
+
+    Raises
+    ------
+    ConfigError
+        If a value is not allowed.
+    """
     from config.explain import find_problems
     from config.yaml_text import dotted
 
     try:
-        return type(model).model_validate({**model.model_dump(), **update})
+        return model.model_validate(values)
     except ValidationError as error:
         problems = find_problems(error)
         message = "; ".join(f"{dotted(path)}: {text}" for path, text in problems.items())

@@ -1,4 +1,4 @@
-"""Choosing what a convergence study looks at: one bulk, surface, site and adsorbate, and where to start.
+"""Making a convergence study of what a person gives: bulk, surface, site, adsorbate, start, values.
 
 Units: eV, Å.
 """
@@ -6,15 +6,18 @@ Units: eV, Å.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from config.errors import ConfigError
-from pipeline.convergence.study import Subject
+from pipeline.convergence.ruler import Ruler
+from pipeline.convergence.series import PARAMETERS, Setting, checked
+from pipeline.convergence.study import Study, Subject
 from pipeline.home import STUDY_PREFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from config.campaign import CampaignSettings, MillerIndex
     from pipeline.domain import Bulk, Site, Surface
@@ -26,7 +29,7 @@ MAX_NAME = 60
 
 
 def starting_campaign(source: str, profile: str | None) -> dict[str, Any]:
-    """Find the recipe, slab settings, execution and adsorbates that a study starts from.
+    """Find the name, recipe, slab settings, execution and adsorbates that a study starts from.
 
     Parameters
     ----------
@@ -47,7 +50,7 @@ def starting_campaign(source: str, profile: str | None) -> dict[str, Any]:
 
     if source in recipe_names():
         execution = {"execution": {**load_profile(profile), "profile": profile}} if profile else {}
-        return {"recipe": load_recipe(source), "surfaces": slabs_of(source), **execution}
+        return {"name": source, "recipe": load_recipe(source), "surfaces": slabs_of(source), **execution}
     if source not in preset_names() and not Path(source).exists():
         message = (
             f"--recipe {source!r} is neither a recipe nor a campaign file; recipes: "
@@ -55,7 +58,7 @@ def starting_campaign(source: str, profile: str | None) -> dict[str, Any]:
         )
         raise ConfigError(message)
     settings = load_campaign(source, profile)
-    return {key: getattr(settings, key) for key in ("recipe", "surfaces", "execution", "adsorbates")}
+    return {key: getattr(settings, key) for key in ("name", "recipe", "surfaces", "execution", "adsorbates")}
 
 
 def study_settings(
@@ -68,34 +71,35 @@ def study_settings(
     ConfigError
         If something in it is not allowed.
     """
-    from pydantic import ValidationError
-
+    from config.adsorbates import shipped
     from config.campaign import CampaignSettings
-    from config.explain import find_problems
-    from config.yaml_text import dotted
 
     surfaces = start["surfaces"].model_copy(update={"miller_indices": (), "max_atoms": 1000}).model_dump()
-    try:
-        return CampaignSettings.model_validate(
-            {
-                **start,
-                "name": _name(bulk, miller, adsorbate, start["recipe"].name),
-                "bulks": _selection(bulk),
-                "surfaces": {**surfaces, "miller_indices": [miller]},
-                "adsorbates": {adsorbate: start.get("adsorbates", {}).get(adsorbate, {})},
-                "budget": {"rounds": 0, "cpu_hours": cpu_hours},
-            }
-        )
-    except ValidationError as error:
-        problems = (f"{dotted(path)}: {text}" for path, text in find_problems(error).items())
-        raise ConfigError("; ".join(problems)) from error
+    no_target = {} if "target_ev" in shipped().get(adsorbate, {}) else {"target_ev": 0.0}
+    return checked(
+        CampaignSettings,
+        {
+            **start,
+            "name": _name(bulk, miller, adsorbate, start["name"]),
+            "bulks": _selection(bulk),
+            "surfaces": {**surfaces, "miller_indices": [miller]},
+            # A study aims at nothing: where no target is known, any will do.
+            "adsorbates": {adsorbate: start.get("adsorbates", {}).get(adsorbate, no_target)},
+            "budget": {"rounds": 0, "cpu_hours": cpu_hours},
+        },
+    )
 
 
-def _name(bulk: str, miller: MillerIndex, adsorbate: str, recipe: str) -> str:
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(bulk).stem if _is_file(bulk) else bulk).strip("-.")
-    tail = f"-{''.join(map(str, miller))}-{adsorbate}-{recipe.replace('+', '-')}"
+def _name(bulk: str, miller: MillerIndex, adsorbate: str, start: str) -> str:
+    stem = _plain(Path(bulk).stem if _is_file(bulk) else bulk).strip("-.")
+    tail = f"-{''.join(map(str, miller))}-{_plain(adsorbate)}-{_plain(start)}"
     room = max(1, MAX_NAME - len(STUDY_PREFIX) - len(tail))
     return f"{STUDY_PREFIX}{stem[:room]}{tail}"[:MAX_NAME]
+
+
+def _plain(text: str) -> str:
+    """Leave only what the name of a campaign may hold."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text)
 
 
 def _is_file(bulk: str) -> bool:
@@ -130,6 +134,36 @@ def parse_miller(text: str) -> MillerIndex:
     return h, k, l
 
 
+def make_study(
+    settings: CampaignSettings,
+    surface: str | None,
+    site: str | None,
+    wanted: Mapping[str, Sequence[float] | None],
+) -> tuple[Study, list[str]]:
+    """Put together a study of the surface and site, with a series for each parameter.
+
+    Parameters
+    ----------
+    settings
+        From :func:`study_settings`.
+    surface, site
+        As :func:`choose_subject` takes them.
+    wanted
+        Values by name of the parameter; None for the default ones.
+
+    Returns
+    -------
+    Study, list of str
+        And what was chosen among several, in sentences for the user.
+    """
+    subject, notes = choose_subject(settings, surface, site)
+    ruler, start = Ruler(subject.surface), Setting(settings.recipe, settings.surfaces)
+    series = tuple(ruler.series(PARAMETERS[name], start, values) for name, values in wanted.items())
+    study = Study(subject, settings, series)
+    budget = settings.budget.model_copy(update={"calculations": len(study.adslab_ids)})
+    return replace(study, settings=settings.model_copy(update={"budget": budget})), notes
+
+
 def choose_subject(
     settings: CampaignSettings, surface: str | None, site: str | None
 ) -> tuple[Subject, list[str]]:
@@ -140,7 +174,8 @@ def choose_subject(
     surface
         Id, its unique beginning, or label of one of the facet's terminations; the first when left out.
     site
-        Id, its unique beginning, label, or kind; the most coordinated when left out.
+        Id, its unique beginning, label with or without that of the surface, or kind; the most coordinated
+        when left out.
 
     Returns
     -------
@@ -164,7 +199,7 @@ def choose_subject(
     surfaces = enumerate_surfaces(bulk, deep)
     chosen = _choose(surfaces, surface, "surface") if surface else surfaces[0]
     sites = find_sites([chosen])
-    found = _choose(_of_kind(sites, site), site, "site") if site else _most_coordinated(sites)
+    found = _choose_site(sites, site, chosen.label) if site else _most_coordinated(sites)
     (adsorbate,) = settings.adsorbates
     notes = []
     if len(surfaces) > 1 and surface is None:
@@ -185,10 +220,13 @@ def _one_bulk(settings: CampaignSettings) -> Bulk:
     return bulks[0]
 
 
-def _of_kind(sites: Sequence[Site], given: str | None) -> list[Site]:
-    """Sites of a kind, the most coordinated of them alone, if a kind was given; else all."""
+def _choose_site(sites: Sequence[Site], given: str, surface: str) -> Site:
     same = [s for s in sites if s.kind == given]
-    return [_most_coordinated(same)] if same else list(sites)
+    if same:
+        return _most_coordinated(same)
+    whole = [s.label for s in sites if s.label.removeprefix(surface).strip() == given]
+    site: Site = _choose(sites, whole[0] if whole else given, "site")
+    return site
 
 
 def _most_coordinated(sites: Sequence[Site]) -> Site:
@@ -196,8 +234,6 @@ def _most_coordinated(sites: Sequence[Site]) -> Site:
 
 
 def _choose(things: Sequence[Any], given: str, what: str) -> Any:
-    if what == "site" and len(things) == 1 and things[0].kind == given:
-        return things[0]
     found = [t for t in things if t.id.startswith(given) or t.label == given]
     if len(found) == 1:
         return found[0]

@@ -177,6 +177,14 @@ def _name_of(campaign: str, known: list[str]) -> str:
         raise ConfigError(message) from error
 
 
+def no_driver(campaign: str) -> str:
+    """Say that nobody drives a campaign, and what would."""
+    from pipeline.home import STUDY_PREFIX
+
+    command = "converge" if campaign.startswith(STUDY_PREFIX) else "run"
+    return f"no driver is at work: 'sabatier {command}' starts one"
+
+
 @contextmanager
 def opened(campaign: str | None, home: Path | None) -> Iterator[Campaign]:
     """Open a campaign that was run before.
@@ -211,6 +219,11 @@ def one_of(value: str, allowed: list[str], what: str) -> str:
     hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
     message = f"unknown {what} {value!r}; allowed: {', '.join(allowed)}{hint}"
     raise ConfigError(message)
+
+
+def hours(value: float) -> str:
+    """An estimate of hours as a person reads it: two digits, or whole hours."""
+    return f"{value:.2g}" if value < 10 else f"{value:,.0f}"
 
 
 def _escape(text: str) -> str:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
-import sys
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +15,7 @@ from tasks.cli.common import (
     ProfileOption,
     guarded,
     home_of,
+    hours,
     one_of,
     print_json,
     stderr,
@@ -27,11 +25,9 @@ from tasks.cli.common import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from config.campaign import CampaignSettings
-    from pipeline.convergence.ruler import Ruler
-    from pipeline.convergence.series import Series
     from pipeline.convergence.study import Study, StudyCampaign
     from pipeline.progress import Progress
+    from tasks.cli.driving import Notices
 
 TOLERANCE_EV = 0.05
 
@@ -110,59 +106,20 @@ def command(
     }  # fmt: skip
 
     def run() -> int:
-        study = _study(bulk, miller, surface, adsorbate, site, recipe, only, given, cpu_hours, profile)
+        from pipeline.convergence.subject import make_study, parse_miller, starting_campaign, study_settings
+
+        wanted = {name: _numbers(name, given[name]) for name in _names(only, given)}
+        start = starting_campaign(recipe, profile)
+        settings = study_settings(bulk, parse_miller(miller), adsorbate, start, cpu_hours)
+        study, notes = make_study(settings, surface, site, wanted)
+        for note in notes:
+            stderr().print(note, soft_wrap=True, markup=False)
         path = home_of(study.settings, home).absolute()
         if plan:
             return _print_plan(study, path, as_json=as_json)
         return _run(study, path, tolerance, as_json=as_json)
 
     guarded(run)
-
-
-def _study(
-    bulk: str,
-    miller: str,
-    surface: str | None,
-    adsorbate: str,
-    site: str | None,
-    recipe: str,
-    only: str | None,
-    given: Mapping[str, str | None],
-    cpu_hours: float,
-    profile: str | None,
-) -> Study:
-    """Put together what a study looks at and varies.
-
-    Raises
-    ------
-    ConfigError
-        If an argument asks for something that does not exist or cannot be.
-    """
-    from pipeline.convergence.ruler import Ruler
-    from pipeline.convergence.series import Setting
-    from pipeline.convergence.study import Study
-    from pipeline.convergence.subject import (
-        choose_subject,
-        parse_miller,
-        starting_campaign,
-        study_settings,
-    )
-
-    names = _names(only, given)
-    values = {name: _numbers(name, given[name]) for name in names}
-    start = starting_campaign(recipe, profile)
-    settings = study_settings(bulk, parse_miller(miller), adsorbate, start, cpu_hours)
-    subject, notes = choose_subject(settings, surface, site)
-    series = _series(Ruler(subject.surface), Setting(settings.recipe, settings.surfaces), values)
-    for note in notes:
-        stderr().print(note, soft_wrap=True, markup=False)
-    study = Study(subject, settings, series)
-    return replace(study, settings=_with_budget(settings, len(study.adslab_ids)))
-
-
-def _with_budget(settings: CampaignSettings, n_points: int) -> CampaignSettings:
-    budget = settings.budget.model_copy(update={"calculations": n_points})
-    return settings.model_copy(update={"budget": budget})
 
 
 def _names(only: str | None, given: Mapping[str, str | None]) -> list[str]:
@@ -191,12 +148,6 @@ def _numbers(name: str, text: str | None) -> list[float] | None:
         raise ConfigError(message) from error
 
 
-def _series(ruler: Ruler, start: Any, values: Mapping[str, list[float] | None]) -> tuple[Series, ...]:
-    from pipeline.convergence.series import PARAMETERS
-
-    return tuple(ruler.series(PARAMETERS[name], start, wanted) for name, wanted in values.items())
-
-
 def _print_plan(study: Study, path: Path, *, as_json: bool) -> int:
     from pipeline.convergence.study import plan_document
     from pipeline.home import CampaignHome
@@ -216,39 +167,42 @@ def _run(study: Study, path: Path, tolerance_ev: float, *, as_json: bool) -> int
     from pipeline.convergence.study import StudyCampaign, close_study
     from pipeline.home import CampaignHome
     from pipeline.store import open_store
+    from tasks.cli.driving import Notices, told_of_outages
 
     folder = CampaignHome(path)
     capacity_of(study.settings.execution)  # refuses what this machine cannot run
     folder.adopt(study.settings)
     patience = 60 * study.settings.store.outage_minutes
-    with open_store(study.settings.store, folder.path, patience_seconds=patience) as store:
+    notices = Notices()
+    opened = open_store(study.settings.store, folder.path, patience_seconds=patience)
+    with told_of_outages(notices), opened as store:
         campaign = StudyCampaign(study.settings, folder, store, study=study)
-        is_interrupted = _compute(campaign, is_quiet=as_json)
-        if is_interrupted:
+        if not _compute(campaign, notices, is_quiet=as_json):
             return EXIT_INTERRUPTED
         close_study(campaign)
         return _report(campaign, tolerance_ev, as_json=as_json)
 
 
-def _compute(campaign: StudyCampaign, *, is_quiet: bool) -> bool:
-    """Bring all calculations to their end; return whether a person interrupted."""
+def _compute(campaign: StudyCampaign, notices: Notices, *, is_quiet: bool) -> bool:
+    """Bring all calculations to their end; return False if a person interrupted."""
     from pipeline.batch import Watch, compute
     from pipeline.convergence.study import plan_document, plan_study
     from pipeline.drivers import heartbeat
     from pipeline.ends import BudgetSpent, Drained, Held
-    from tasks.cli.driving import Drain, Notices, register, signals_to, told_of_outages
+    from tasks.cli.driving import Drain, greet_others, register, say_how_to_go_on, signals_to
 
     register(campaign)
+    greet_others(campaign)
     plan = plan_document(campaign.study, campaign.home)
     left = [row for row in plan["calculations"] if not row["done"]]
     stderr().print(
         f"{campaign.name}: {len(plan['calculations'])} calculations, {len(left)} to do, "
-        f"about {plan['cpu_hours_left_estimated']:.2g} CPU-hours",
+        f"about {hours(plan['cpu_hours_left_estimated'])} CPU-hours",
         soft_wrap=True,
     )
     plan_study(campaign)
-    notices, drain = Notices(), Drain()
-    with told_of_outages(notices), signals_to(drain):
+    drain = Drain()
+    with signals_to(drain):
         try:
             beats = heartbeat(campaign.store, campaign.name, "converge")
             with beats, _progress(campaign, is_quiet=is_quiet) as on_progress:
@@ -257,11 +211,9 @@ def _compute(campaign: StudyCampaign, *, is_quiet: bool) -> bool:
         except (BudgetSpent, Held) as end:
             stderr().print(str(end).replace("budget.cpu_hours", "--cpu-hours"), soft_wrap=True)
         except (Drained, KeyboardInterrupt) as end:
-            command_line = shlex.join(["sabatier", "converge", *sys.argv[2:]])
-            with contextlib.suppress(OSError):
-                stderr().print(f"{str(end) or 'left'}; go on with: {command_line}", soft_wrap=True)
-            return True
-    return False
+            say_how_to_go_on(end, "converge")
+            return False
+    return True
 
 
 @contextlib.contextmanager
@@ -274,7 +226,8 @@ def _progress(campaign: StudyCampaign, *, is_quiet: bool) -> Iterator[Callable[[
         yield lambda _progress: None
         return
     with progress_display(campaign) as show:
-        yield lambda progress: show(StudyProgress(**vars(progress)))
+        n_points = len(campaign.chosen_ids())
+        yield lambda p: show(StudyProgress(**{**vars(p), "calculations_chosen": n_points}))
 
 
 def _report(campaign: StudyCampaign, tolerance_ev: float, *, as_json: bool) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tasks.cli.common import hours
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -21,9 +23,9 @@ def print_plan(console: Console, document: Mapping[str, Any]) -> None:
         seconds = f"{row['cpu_seconds_estimated']:.0f}"
         table.add_row(str(number), row["label"], row["kind"], seconds, "yes" if row["done"] else "")
     console.print(table)
+    total, left = (hours(document[f"cpu_hours_{which}estimated"]) for which in ("", "left_"))
     console.print(
-        f"estimated cost: {document['cpu_hours_estimated']:.2g} CPU-hours, "
-        f"{document['cpu_hours_left_estimated']:.2g} of them still to do (an order of magnitude, no promise)",
+        f"estimated cost: {total} CPU-hours, {left} of them still to do (an order of magnitude, no promise)",
         soft_wrap=True,
     )
 
@@ -94,10 +96,11 @@ def _print_recipes(console: Console, document: Mapping[str, Any]) -> None:
     names = [s["parameter"] for s in document["series"]]
     table = _table("recipe", *names, "sum / eV", f"meets {document['tolerance_ev']:g} eV")
     for row in document["recipes"]:
+        errors = [found["error_ev"] for found in row["parameters"].values()]
         table.add_row(
             row["recipe"],
             *(_finding(row["parameters"][name]) for name in names),
-            f"{row['errors_add_up_to_ev']:.3f}",
+            f"{row['errors_add_up_to_ev']:.3f}" if any(e is not None for e in errors) else "",
             f"[{STYLES[row['meets']]}]{row['meets']}[/]",
         )
     console.print(table)
@@ -123,11 +126,15 @@ def _print_recommended(console: Console, document: Mapping[str, Any]) -> None:
         console.print(left, style="yellow", soft_wrap=True)
     if not best["settings"]:
         return
-    chosen = ", ".join(f"{name} {label}" for name, label in best["settings"].items())
+    chosen = ", ".join(
+        label if name in label else f"{name} {label}" for name, label in best["settings"].items()
+    )
     total = f"errors add up to {best['errors_add_up_to_ev']:.3f} eV"
+    unshown = ", ".join(s["parameter"] for s in document["series"] if not s["is_converged"])
     told = f"coarsest that meets: {chosen}; {total}"
     if not best["meets"]:
-        told = f"best known, though some series show no convergence: {chosen}; {total}"
+        though = f", though no convergence is shown in {unshown}" if unshown else " so far"
+        told = f"best known{though}: {chosen}; {total}"
     console.print(told, style="green" if best["meets"] else "yellow", soft_wrap=True)
     console.print("for a campaign file:\n")
     console.print(document["yaml"], markup=False, soft_wrap=True)

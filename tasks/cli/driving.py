@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shlex
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -91,6 +93,23 @@ def register(campaign: Campaign) -> None:
             )
             raise ConfigError(message)
     campaign.store.save_campaign(settings.name, settings.model_dump(mode="json"), settings.digest(), path)
+
+
+def greet_others(campaign: Campaign) -> None:
+    """Say who else drives this campaign."""
+    from pipeline.drivers import BEAT_SECONDS, is_known_dead
+
+    for other in campaign.store.drivers(campaign.name):
+        if other.age_seconds < 6 * BEAT_SECONDS and not is_known_dead(other.id):
+            said = f"working along with another driver: process {other.pid} on {other.host}"
+            stderr().print(said, soft_wrap=True)
+
+
+def say_how_to_go_on(end: BaseException, command: str) -> None:
+    """Tell why a command ended before its work did, and the line that goes on."""
+    command_line = shlex.join(["sabatier", command, *sys.argv[2:]])
+    with contextlib.suppress(OSError):  # whoever read the output may be gone
+        stderr().print(f"{str(end) or 'left'}; go on with: {command_line}", soft_wrap=True, markup=False)
 
 
 @contextlib.contextmanager

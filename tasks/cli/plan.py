@@ -14,6 +14,7 @@ from tasks.cli.common import (
     ProfileOption,
     guarded,
     home_of,
+    hours,
     print_json,
     stdout,
 )
@@ -88,7 +89,7 @@ def _print(console: Console, document: dict[str, Any]) -> None:
     budget = document["budget"]["cpu_hours"]
     console.print(f"expected calculations: {counts}")
     console.print(
-        f"estimated cost: {document['cpu_hours_estimated']:.2g} CPU-hours of a budget of {budget:g}"
+        f"estimated cost: {hours(document['cpu_hours_estimated'])} CPU-hours of a budget of {budget:g}"
     )
     if document["exceeds_cpu_budget"]:
         console.print("[yellow]the budget of CPU-hours will be spent before the budget of calculations[/]")

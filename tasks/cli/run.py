@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,7 +16,15 @@ from tasks.cli.common import (
     home_of,
     stderr,
 )
-from tasks.cli.driving import Drain, Notices, register, signals_to, told_of_outages
+from tasks.cli.driving import (
+    Drain,
+    Notices,
+    greet_others,
+    register,
+    say_how_to_go_on,
+    signals_to,
+    told_of_outages,
+)
 
 if TYPE_CHECKING:
     from pipeline.campaign import Campaign
@@ -82,18 +87,8 @@ def _run(
     notices = Notices()
     with told_of_outages(notices), open_campaign(settings, folder.path, lost_hosts, patience) as campaign:
         register(campaign)
-        _greet_others(campaign)
+        greet_others(campaign)
         return _drive(campaign, scheduler, notices, once=once)
-
-
-def _greet_others(campaign: Campaign) -> None:
-    """Say who else drives this campaign."""
-    from pipeline.drivers import BEAT_SECONDS, is_known_dead
-
-    for other in campaign.store.drivers(campaign.name):
-        if other.age_seconds < 6 * BEAT_SECONDS and not is_known_dead(other.id):
-            said = f"working along with another driver: process {other.pid} on {other.host}"
-            stderr().print(said, soft_wrap=True)
 
 
 def _drive(campaign: Campaign, scheduler: dict[str, object], notices: Notices, *, once: bool) -> int:
@@ -148,8 +143,6 @@ def _loop(campaign: Campaign, scheduler: dict[str, object], notices: Notices, *,
             stderr().print(str(end), soft_wrap=True)
             return STEP_DONE
         except (Drained, KeyboardInterrupt) as end:
-            command_line = shlex.join(["sabatier", "run", *sys.argv[2:]])
-            with contextlib.suppress(OSError):
-                stderr().print(f"{str(end) or 'left'}; go on with: {command_line}", soft_wrap=True)
+            say_how_to_go_on(end, "run")
             return INTERRUPTED
     return "complete"

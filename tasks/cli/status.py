@@ -13,6 +13,7 @@ from tasks.cli.common import (
     JsonOption,
     KnownCampaignArgument,
     guarded,
+    no_driver,
     opened,
     print_json,
     stdout,
@@ -147,7 +148,7 @@ def _print_drivers(console: Console, document: dict[str, Any]) -> None:
     if not document["drivers"]:
         _say(
             console,
-            "  no driver is at work" + ("" if document["complete"] else ": 'sabatier run' starts one"),
+            "  no driver is at work" if document["complete"] else f"  {no_driver(document['campaign'])}",
         )
 
 

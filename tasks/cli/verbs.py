@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
-from tasks.cli.common import is_campaign, one_of, opened, print_json, stderr, stdout
+from tasks.cli.common import is_campaign, no_driver, one_of, opened, print_json, stderr, stdout
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -269,7 +269,7 @@ def _report(campaign: Campaign, request: Request, outcome: Outcome, headline: st
     ]
     goes_on = request.verb not in TARGET and (outcome.changed or headline)
     if goes_on and not drivers_at_work(campaign):
-        notes.append("no driver is at work: 'sabatier run' starts one")
+        notes.append(no_driver(campaign.name))
     if request.as_json:
         print_json(_document(request, outcome.changed, notes, is_done=True))
         return

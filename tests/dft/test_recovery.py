@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from contextlib import suppress
 from itertools import pairwise
 
 import pytest
@@ -22,7 +23,7 @@ from dft.recovery import RECOVERY_FILE, Remedy, read_taken, remedy_of
 from dft.references import gas_atoms
 from dft.relaxation import relax
 from dft.sanity import FAR_ITERATIONS
-from dft.watch import Watch
+from dft.watch import StoppedError, Watch
 from dft.worker import run_job
 from tests.dft.test_restart import prepare, rattled_slab, run_until_killed
 
@@ -205,6 +206,37 @@ def test_a_stop_signal_on_the_ladder_stops(tmp_path, emt_recipe, monkeypatch):
     result = run(prepare(tmp_path, 1, rattled_slab(), "slab", recipe))
     assert result.code is FailureCode.TIMEOUT
     assert [c["correction"] for c in result.details["corrections"]] == ["small-steps"]
+
+
+def test_a_stop_signal_while_ranks_leave_their_failure_begins_no_rung(tmp_path, emt_recipe, monkeypatch):
+    """What the ranks left goes before the signal; the rung is noted for the next attempt all the same."""
+    folder = prepare(tmp_path, 1, rattled_slab(), "slab", emt_recipe, cores=2)
+    runs = []
+
+    def ranks_that_failed(spec, _):
+        runs.append(1)
+        with suppress(StoppedError):
+            os.kill(os.getpid(), signal.SIGUSR2)
+        return failure(FailureCode.RELAXATION_NOT_CONVERGED)
+
+    monkeypatch.setattr("dft.worker.run_ranks", ranks_that_failed)
+    result = run(folder)
+    assert (len(runs), result.code) == (1, FailureCode.TIMEOUT)
+    assert [c["correction"] for c in result.details["corrections"]] == ["small-steps"]
+
+
+def test_a_record_that_cannot_be_read_back_makes_no_endless_ladder(tmp_path, emt_recipe, monkeypatch):
+    recipe = emt_recipe.model_copy(update={"max_steps": 1, "fmax_ev_per_a": 1e-5})
+    taken = []
+
+    def take(*_):
+        taken.append(1)
+        assert len(taken) < 50, "a ladder without an end"
+
+    monkeypatch.setattr(recovery, "take", take)
+    result = run(prepare(tmp_path, 1, rattled_slab(), "slab", recipe))
+    assert result.code is FailureCode.RELAXATION_NOT_CONVERGED
+    assert len(taken) == MAX_CORRECTIONS
 
 
 # --- real GPAW

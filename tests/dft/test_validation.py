@@ -193,6 +193,14 @@ def test_dissociation_is_told_before_desorption() -> None:
     assert judge(CO_TOP, final, start="top").code is FailureCode.DISSOCIATED
 
 
+@pytest.mark.parametrize("spoilt", [0, -1])
+def test_a_place_that_is_no_number_is_refused(spoilt: int) -> None:
+    final = H_FCC.copy()
+    final.positions[spoilt] = np.nan
+    with pytest.raises(ValueError, match="no numbers"):
+        judge(H_FCC, final)
+
+
 def test_mismatched_structures_are_refused() -> None:
     with pytest.raises(ValueError, match="different slab atoms"):
         judge(H_FCC, H_FCC, bare_slab=cu111()[:-1])

@@ -209,6 +209,15 @@ def test_anything_else_is_a_crash_with_the_end_of_its_traceback(tmp_path, emt_re
     assert "IsADirectoryError" in result.message
 
 
+def test_without_a_gpaw_that_can_be_imported_there_is_a_result_all_the_same(tmp_path, monkeypatch):
+    """As on a node whose libraries are missing, or without the memory to load them."""
+    monkeypatch.setitem(sys.modules, "gpaw", None)
+    result = run(tmp_path, bulk("W"), "bulk", RecipeSettings())  # whose setup no other test has read
+    assert result.code is FailureCode.CRASHED
+    assert "gpaw" in result.message
+    assert result.setups == {}
+
+
 @pytest.mark.provokes(FailureCode.TIMEOUT)
 @pytest.mark.gpaw
 @pytest.mark.parametrize(

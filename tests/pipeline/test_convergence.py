@@ -22,6 +22,7 @@ from pipeline.convergence.series import PARAMETERS, Point, Setting
 from pipeline.convergence.study import Measured, Study
 from pipeline.convergence.subject import (
     choose_subject,
+    make_study,
     parse_miller,
     starting_campaign,
     study_settings,
@@ -36,9 +37,7 @@ def study_of(bulk: str, wanted: dict[str, list[float] | None], recipe: str = "de
     """Make a study of H on the (111) or (110) face of a library bulk."""
     miller = (1, 1, 0) if bulk == "mp-1018029" else (1, 1, 1)
     settings = study_settings(bulk, miller, "H", starting_campaign(recipe, None), 1.0)
-    subject, _ = choose_subject(settings, None, None)
-    ruler, start = Ruler(subject.surface), Setting(settings.recipe, settings.surfaces)
-    return Study(subject, settings, tuple(ruler.series(PARAMETERS[n], start, v) for n, v in wanted.items()))
+    return make_study(settings, None, None, wanted)[0]
 
 
 @pytest.mark.parametrize("bulk", ["mp-30", "mp-1018029"])
@@ -66,6 +65,28 @@ def test_values_that_come_to_the_same_calculation_are_one_point() -> None:
 def test_a_series_of_the_start_alone_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"--cutoff: all values come to 400 eV"):
         study_of("mp-30", {"cutoff": [400.0]})
+
+
+@pytest.mark.parametrize("count", [0, -1, 2.5, float("nan"), float("inf")])
+def test_layers_and_cells_are_counted(count: float) -> None:
+    for name in ("layers", "supercell"):
+        with pytest.raises(ConfigError, match=f"--{name} .*must be a whole number from 1"):
+            study_of("mp-30", {name: [count]})
+
+
+def test_slabs_lower_than_a_campaign_may_have_are_refused_and_no_default() -> None:
+    settings = study_settings("mp-30", (2, 1, 1), "H", starting_campaign("demo", None), 1.0)
+    with pytest.raises(ConfigError, match=r"--layers 3: is 1\.5 Å high here"):
+        make_study(settings, None, None, {"layers": [3]})
+    low = settings.model_copy(update={"surfaces": settings.surfaces.model_copy(update={"min_height_a": 2.0})})
+    (series,) = make_study(low, None, None, {"layers": None})[0].series
+    assert series.points[0].is_start
+    assert series.points[0].label == "4 layers"
+
+
+def test_the_budget_is_what_the_study_takes() -> None:
+    study = study_of("mp-30", {"vacuum": [12], "layers": [4]})
+    assert study.settings.budget.calculations == len(study.adslab_ids) == 3
 
 
 def test_defaults_vary_every_parameter_around_the_start() -> None:
@@ -258,13 +279,48 @@ def test_the_most_coordinated_site_is_taken_unless_a_person_says_otherwise() -> 
     assert (by_id.site.id, notes) == (top.site.id, [])
 
 
+def test_a_site_is_known_by_its_label_as_rankings_show_it() -> None:
+    settings = study_settings("mp-1018029", (1, 1, 1), "H", starting_campaign("demo", None), 1.0)
+    for terminated, site in (("Cu", "hollow Cu2Pd"), ("Pd", "hollow Pd3")):
+        surface = f"CuPd(111) {terminated}-terminated"
+        for label in (site, f"{surface} {site}"):
+            subject, _ = choose_subject(settings, surface, label)
+            assert subject.site.label == f"{surface} {site}"
+
+
+def test_a_study_needs_no_target() -> None:
+    settings = study_settings("mp-30", (1, 1, 1), "OOH", starting_campaign("demo", None), 1.0)
+    assert list(settings.adsorbates) == ["OOH"]
+    published = study_settings("mp-30", (1, 1, 1), "CO", starting_campaign("demo", None), 1.0)
+    assert published.adsorbates["CO"].target_ev == -0.67
+
+
+@pytest.mark.parametrize("name", ["h", "../x", "X x"])
+def test_an_adsorbate_that_is_none_is_all_that_is_complained_of(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"^adsorbates.{name}: unknown adsorbate"):
+        study_settings("mp-30", (1, 1, 1), name, starting_campaign("demo", None), 1.0)
+
+
+def test_studies_from_different_campaign_files_do_not_share_a_name(tmp_path: Path) -> None:
+    names = set()
+    for source, height in (("thin", 4.0), ("thick", 9.0)):
+        path = tmp_path / f"{source}.yaml"
+        path.write_text(
+            f"name: {source}\nbulks: {{ids: [mp-30]}}\nadsorbates: {{H: {{}}}}\nrecipe: demo\n"
+            f"surfaces: {{min_height_a: {height}}}\n"
+        )
+        start = starting_campaign(str(path), None)
+        names.add(study_settings("mp-30", (1, 1, 1), "H", start, 1.0).name)
+    assert names == {"converge-mp-30-111-H-thin", "converge-mp-30-111-H-thick"}
+
+
 def test_a_study_keeps_its_name_short_enough_for_a_campaign() -> None:
     start = starting_campaign("screening", None)
     settings = study_settings("mp-30", (1, 1, 1), "H", start, 1.0)
     assert settings.name == "converge-mp-30-111-H-screening"
-    recipe = start["recipe"].model_copy(update={"name": "screening+overrides"})
-    long = study_settings("mp-1018029" * 9, (10, -10, 10), "CO", {**start, "recipe": recipe}, 1.0)
-    assert len(long.name) <= 60
+    for name in ("screening", "s" * 60):
+        long = study_settings("mp-1018029" * 9, (10, -10, 10), "CO", {**start, "name": name}, 1.0)
+        assert len(long.name) <= 60
 
 
 def test_more_series_keep_the_calculations_of_fewer() -> None:

@@ -23,7 +23,7 @@ recipe: emt
 execution: {backend: local, cores: 2}
 """
 STUDY = ("converge", "mp-30", "--recipe", "start.yaml", "--layers", "3,4,5", "--vacuum", "10")
-HOME = Path("runs") / "converge-mp-30-111-H-emt"
+HOME = Path("runs") / "converge-mp-30-111-H-start"
 N_CALCULATIONS = 10
 """A gas, a bulk, and slab and adslab at four settings."""
 
@@ -104,6 +104,29 @@ def test_control_c_finishes_what_runs_and_says_how_to_go_on(folder: Path) -> Non
     assert "for a campaign file:" in done.stdout
 
 
+def test_a_second_process_joins_and_says_so(folder: Path) -> None:
+    first = start(*STUDY, cwd=folder)
+    wait_for(lambda: bool(starts(folder / HOME)), "a first start")
+    second = sabatier(*STUDY, "--json", cwd=folder)
+    assert first.wait(timeout=60) == second.returncode == 0
+    assert f"working along with another driver: process {first.pid}" in second.stderr
+    assert json.loads(second.stdout)["calculations_left"] == 0
+    assert set(starts(folder / HOME).values()) == {1}
+
+
+def test_what_is_to_be_computed_again_waits_for_the_study_not_for_a_campaign(folder: Path) -> None:
+    point = converge(folder)["series"][0]["points"][-1]
+    rerun = sabatier("rerun", point["calculation_id"], "--campaign", HOME.name, cwd=folder)
+    assert "no driver is at work: 'sabatier converge' starts one" in rerun.stderr
+    assert "'sabatier converge' starts one" in sabatier("status", HOME.name, cwd=folder).stdout
+    fewer = sabatier("converge", "mp-30", "--recipe", "start.yaml", "--vacuum", "10", cwd=folder)
+    assert "2/2 adsorption energies" in fewer.stdout, "those of the series that are asked for"
+    assert converge(folder)["calculations_left"] == 0
+    counts = starts(folder / HOME)
+    assert counts.pop(point["calculation_id"]) == 2
+    assert set(counts.values()) == {1}
+
+
 def test_a_study_whose_hours_are_spent_says_what_is_left_and_goes_on(folder: Path) -> None:
     done = sabatier(*STUDY, "--cpu-hours", "0.00001", "--json", cwd=folder)
     assert done.returncode == 0, done.stderr
@@ -156,6 +179,9 @@ def test_a_structure_file_will_do(folder: Path) -> None:
         (["mp-30", "--recipe", "emt", "--cutoff", "50"], "--cutoff 50"),
         (["mp-30", "--recipe", "emt", "--cutoff", "nan"], "--cutoff nan"),
         (["mp-30", "--recipe", "emt", "--layers", "2.5"], "--layers 2.5"),
+        (["mp-30", "--recipe", "emt", "--layers", "nan"], "--layers nan"),
+        (["mp-30", "--recipe", "emt", "--supercell", "inf"], "--supercell inf"),
+        (["mp-30", "--recipe", "emt", "--miller", "211", "--layers", "2"], "--layers 2: is 0.8 Å high"),
         (["mp-30", "--recipe", "emt", "--layers", "1000"], "--layers 1000"),
         (["mp-30", "--recipe", "emt", "--kpoints", "3"], "--kpoints: all values"),
         (["mp-30", "--recipe", "emt", "--profile", "nowhere"], "no profile 'nowhere'"),
@@ -191,7 +217,7 @@ def test_real_gpaw_converges_with_the_cutoff(tmp_path: Path) -> None:
     errors = [p["error_ev"] for p in series["points"]]
     assert errors[-1] == 0.0
     assert abs(errors[0]) > abs(errors[1]) > 0.0
-    home = tmp_path / "runs" / "converge-mp-134-111-H-demo-overrides"
+    home = tmp_path / "runs" / "converge-mp-134-111-H-start"
     assert len(results(home)) == 12
     assert all("gpaw" in r["versions"] for r in results(home))
     assert_energies_follow_from_the_files(home, document)
