@@ -8,7 +8,7 @@
 export PYTHON GPAW_CONFIG
 bin := .venv/bin
 # Many tests wait for other processes, so three workers keep two cores busy; PYTEST_FLAGS="-n 0" is one.
-side_by_side := -n 3 --dist loadgroup
+side_by_side := -n 3 --dist loadscope
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile

@@ -21,16 +21,34 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from xdist.remote import Producer
+    from xdist.scheduler import Scheduling
+
     from pipeline.store.repository import Store
 
 _numbers = itertools.count(1)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests that share a Slurm in one process: each process would start another."""
-    for item in items:
-        if item.get_closest_marker("slurm"):
-            item.add_marker(pytest.mark.xdist_group(f"slurm {item.path.parent.name}"))
+TOGETHER = (
+    "tests/dft/execution/",
+    "tests/tasks/test_slurm.py",
+    "tests/pipeline/store/test_address.py",
+    "tests/tasks/test_store_cli.py::test_a_password_is_nowhere_to_be_found",
+)
+"""Tests that share a Slurm or a server, of which each process would start another, and those that look at all
+processes of the machine for one secret."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
+    """Deal out tests one by one, and those of :data:`TOGETHER` to one process, the longest groups first."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduler(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return next((path for path in TOGETHER if nodeid.startswith(path)), nodeid)
+
+    return Scheduler(config, log)
 
 
 @pytest.fixture(scope="session")

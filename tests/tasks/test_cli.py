@@ -212,7 +212,7 @@ def test_a_narrow_ranking_keeps_what_matters_whole(width: int) -> None:
     rows = [
         RankedSurface(
             rank, "CO", "surf", "Al12Cu4Pd(2-11) bottom", "bulk", source, "site", "x hollow Al2CuPd|Al4 #12",
-            -0.66, 0.12, 0.01, True, False, "predicted", 1, 12, None,
+            -0.66, 0.12, None, 0.01, True, False, "predicted", 1, 12, None, "",
         )
         for rank, source in ((9, "mp-1018029"), (10, "a_long_name_of_a_file.cif"))
     ]  # fmt: skip

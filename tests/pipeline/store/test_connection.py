@@ -104,7 +104,9 @@ def test_a_masked_address_keeps_the_hosts_only() -> None:
     assert mask("ann:secret@host") == "***"
 
 
-@pytest.mark.parametrize(("version", "remedy"), [(3, "upgrade Sabatier"), (0, "another database")])
+@pytest.mark.parametrize(
+    ("version", "remedy"), [(documents.SCHEMA_VERSION + 1, "upgrade Sabatier"), (0, "another database")]
+)
 def test_another_schema_is_refused(store: Store, mongo_home: Path, version: int, remedy: str) -> None:
     database = store.connection.database
     database["meta"].update_one({"_id": "schema"}, {"$set": {"version": version}})
