@@ -216,9 +216,18 @@ def test_a_job_whose_node_failed_is_told_as_such_and_never_runs_again(
     wait_gone(backend, run.job_id)
     assert backend.poll([run.job_id])[run.job_id].ended_as is FailureCode.NODE_FAIL
     slurm.do("restart-node", "n3")
-    subprocess.run(["scontrol", "update", "nodename=n3", "state=resume"], check=True)
+    # Refused where the node has come back by itself.
+    subprocess.run(["scontrol", "update", "nodename=n3", "state=resume"], check=False, capture_output=True)
+    wait_for(lambda: _node_state("n3") == "idle", "the node")
     assert backend.find(run.job_dir) is None
     assert n_runs(run.job_dir) == 1
+
+
+def _node_state(node: str) -> str:
+    asked = subprocess.run(
+        ["sinfo", "-h", "-n", node, "-p", "main", "-o", "%t"], check=True, capture_output=True, text=True
+    )
+    return asked.stdout.strip()
 
 
 @on_real_slurm
