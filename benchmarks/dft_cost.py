@@ -58,7 +58,6 @@ RECIPE = RecipeSettings(
 VACUUM_A = 8.0
 GASPY_HEIGHTS = {"H": (1.5,), "CO": (2.0, 3.2)}
 """Start above the site: pymatgen's distance of 2.0 Å plus the offsets of GASpy's ``defaults.adsorbates``."""
-GASES = {"H": ("H2", 0.5), "CO": ("CO", 1.0)}
 WAYS = ("plain", "sabatier")
 
 
@@ -267,7 +266,7 @@ def run(options: Options) -> dict[str, Any]:
             costs[way, label] = measured(way, kind, label, start(way), options)
 
     for case in options.cases:
-        molecule, _ = GASES[case.adsorbate]
+        (molecule,) = presets()[case.adsorbate].reference
         both(CalculationKind.GAS, molecule, lambda _, m=molecule: gas_atoms(m, options.recipe.gas_box_a))
         both(CalculationKind.SLAB, case.surface, lambda _, c=case: bare_slab(c.surface))
         both(
@@ -301,7 +300,7 @@ def figures(options: Options, costs: dict[tuple[str, str], Cost]) -> dict[str, A
 
 
 def _row(case: Case, costs: dict[tuple[str, str], Cost]) -> dict[str, Any]:
-    molecule, share = GASES[case.adsorbate]
+    ((molecule, share),) = presets()[case.adsorbate].reference.items()
     row: dict[str, Any] = {"case": case.name}
     for way in WAYS:
         adslab = costs[way, case.name]

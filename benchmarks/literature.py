@@ -41,14 +41,11 @@ from pipeline.candidates import Planner
 from pipeline.harvest import Judge
 from pipeline.home import CampaignHome
 from pipeline.materialise import Materialiser
-from pipeline.structures.bulks import load_bulks, primitive_cell
+from pipeline.structures.bulks import load_bulks
 from pipeline.structures.sites import enumerate_sites
-from pipeline.structures.slabs import build_slab
 from pipeline.structures.surfaces import enumerate_surfaces
 
 if TYPE_CHECKING:
-    from ase import Atoms
-
     from dft.jobs import JobResult
     from pipeline.domain import Bulk, Calculation, Site, Surface
 
@@ -218,19 +215,9 @@ class Benchmark:
 
     def estimate(self, calculation: Calculation) -> float:
         """Expected CPU-seconds of a calculation."""
-        from dft.cost import cpu_seconds
+        from pipeline.estimate import expected_cpu_seconds
 
-        return cpu_seconds(self.settings.recipe, calculation.kind, self._likeness(calculation))
-
-    def _likeness(self, calculation: Calculation) -> Atoms:
-        """Structure near enough to tell the cost before the lattice constant is known."""
-        from dft.references import gas_atoms
-
-        if calculation.gas is not None:
-            return gas_atoms(calculation.gas, self.settings.recipe.gas_box_a)
-        if calculation.kind is CalculationKind.BULK:
-            return primitive_cell(self.files.bulks[str(calculation.bulk_id)].atoms)
-        return build_slab(self.files.surfaces[str(calculation.surface_id)], 1.0, self.settings.surfaces)
+        return expected_cpu_seconds(calculation, self.settings, self.files.bulks, self.files.surfaces)
 
     def compute(self, cores: int) -> None:
         """Compute what is left, so many jobs at once, until nothing more can start."""

@@ -9,6 +9,7 @@ eV, Å, eV/Å, μB.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from dft import restart
@@ -24,7 +25,7 @@ from dft.start import seated
 from dft.watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from ase import Atoms
@@ -88,11 +89,12 @@ def relax(
     """
     watch = watch or Watch(job_dir)
     work, shift = _prepared(recipe, seated(atoms), kind)
+    new_calculator = partial(_new_calculator, recipe, work, kind, job_dir, watch, remedy)
     n_steps, fmax = 0, None
     if len(fixed_indices(work)) == len(work):
-        work.calc = _new_calculator(recipe, work, kind, job_dir, watch, remedy)
+        work.calc = new_calculator()
     else:
-        descent = _Descent(recipe, work, kind, job_dir, watch, remedy)
+        descent = _Descent(recipe, work, kind, job_dir, watch, remedy, new_calculator)
         n_steps, fmax = descent.run(*_earlier_frames(earlier, work), restart.steps_forgiven(earlier))
     energy = float(work.get_potential_energy())
     check_finite("energy", energy)
@@ -102,7 +104,7 @@ def relax(
     if (moments := local_moments(work)) is not None:
         final.set_initial_magnetic_moments(moments)
     # Last: it may have to compute the structure once more.
-    beef = contributions(recipe, work, lambda: _new_calculator(recipe, work, kind, job_dir, watch, remedy))
+    beef = contributions(recipe, work, new_calculator)
     return Relaxed(final, energy, fmax, n_steps, moment, beef)
 
 
@@ -160,6 +162,7 @@ class _Descent:
         job_dir: Path,
         watch: Watch,
         remedy: Remedy,
+        new_calculator: Callable[[], GetPropertiesMixin],
     ) -> None:
         self._recipe = recipe
         self._atoms = atoms
@@ -167,6 +170,7 @@ class _Descent:
         self._job_dir = job_dir
         self._watch = watch
         self._remedy = remedy
+        self._new_calculator = new_calculator
         self._frames: list[Atoms] = []
 
     def run(self, earlier: Path | None, frames: list[Atoms], n_forgiven: int = 0) -> tuple[int, float]:
@@ -186,7 +190,7 @@ class _Descent:
             atoms.set_positions(frames[-1].positions, apply_constraint=False)
             atoms.calc = SinglePointCalculator(atoms, **frames[-1].calc.results)
         else:
-            atoms.calc = self._calculator()
+            atoms.calc = self._new_calculator()
             self._record()
         fmax = _largest_force(atoms)
         while fmax >= self._recipe.fmax_ev_per_a:
@@ -213,12 +217,7 @@ class _Descent:
             if found is not None:
                 self._watch.follow(found)
                 return found  # type: ignore[no-any-return]
-        return self._calculator()
-
-    def _calculator(self) -> GetPropertiesMixin:
-        return _new_calculator(
-            self._recipe, self._atoms, self._kind, self._job_dir, self._watch, self._remedy
-        )
+        return self._new_calculator()
 
     def _record(self) -> None:
         """Compute the structure and leave it, with its density, for the next attempt."""

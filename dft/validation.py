@@ -137,20 +137,19 @@ def judge_adslab(
     n_slab = len(final) - n_adsorbate_atoms
     reference = initial[:n_slab] if bare_slab is None else bare_slab
     _check_consistency(initial, final, reference, n_adsorbate_atoms)
-    anchor = n_slab
     details = {
         "adsorbate_bond_ratio": longest_bond_ratio(initial, final, n_adsorbate_atoms),
-        "binding_ratio": binding_ratio(final, n_adsorbate_atoms, anchor),
+        "binding_ratio": binding_ratio(final, n_adsorbate_atoms, n_slab),
         "max_slab_displacement_a": largest_displacement(reference, final[:n_slab]),
         "delta_e_ev": float(delta_e_ev),
-        "cover_ratio": cover_ratio(final, n_slab, anchor),
+        "cover_ratio": cover_ratio(final, n_slab, n_slab),
     }
-    flaw = _broken(initial, final, n_adsorbate_atoms) or _loose(final, n_adsorbate_atoms, anchor)
+    flaw = _broken(initial, final, n_adsorbate_atoms) or _loose(final, n_adsorbate_atoms)
     flaw = flaw or _out_of_bounds(details)
     if flaw is not None:
         code, message = flaw
         return Outcome(code, None, message, details)
-    return _located(initial, final, n_slab, anchor, sites, start_site_id, details)
+    return _located(initial, final, n_slab, sites, start_site_id, details)
 
 
 Flaw = tuple[FailureCode, str] | None
@@ -170,9 +169,9 @@ def _broken(initial: Atoms, final: Atoms, n_adsorbate_atoms: int) -> Flaw:
     return FailureCode.DISSOCIATED, f"became {fate}: {bonds} times the covalent length"
 
 
-def _loose(final: Atoms, n_adsorbate_atoms: int, anchor: int) -> Flaw:
+def _loose(final: Atoms, n_adsorbate_atoms: int) -> Flaw:
     """Tell whether and how the adsorbate let go of the slab's upper side."""
-    n_slab = len(final) - n_adsorbate_atoms
+    n_slab = anchor = len(final) - n_adsorbate_atoms
     ratio = binding_ratio(final, n_adsorbate_atoms, anchor)
     if ratio > UNBOUND:
         other = binding_atom(final, n_adsorbate_atoms)
@@ -204,7 +203,6 @@ def _located(
     initial: Atoms,
     final: Atoms,
     n_slab: int,
-    anchor: int,
     sites: Sequence[SiteImage],
     start_site_id: str,
     details: dict[str, float],
@@ -214,10 +212,10 @@ def _located(
     It moved only if another site is nearer *and* the slab atoms that it is bound to are others than at
     the start: a hollow whose atoms shift sideways is the same hollow.
     """
-    distances = site_distances(initial, final, n_slab, anchor, sites)
+    distances = site_distances(initial, final, n_slab, n_slab, sites)
     end = resting_site(distances, start_site_id)
-    before = neighbours(initial, n_slab, anchor)
-    after = neighbours(unwrapped(initial, final), n_slab, anchor)
+    before = neighbours(initial, n_slab, n_slab)
+    after = neighbours(unwrapped(initial, final), n_slab, n_slab)
     end = end if before != after else start_site_id
     figures = {
         "start_site_distance_a": distances[start_site_id],

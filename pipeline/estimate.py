@@ -12,10 +12,11 @@ from dft.jobs import CalculationKind
 from pipeline.enumeration import cut_surfaces, find_sites, select_bulks
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from config.campaign import CampaignSettings
-    from pipeline.domain import Bulk, Site, Surface
+    from pipeline.domain import Bulk, Calculation, Site, Surface
 
 SECONDS_PER_HOUR = 3600.0
 SURFACES_PRICED = 200
@@ -82,6 +83,33 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         **cost,
         "exceeds_cpu_budget": cost["cpu_hours_estimated"] > budget.cpu_hours,
     }
+
+
+def expected_cpu_seconds(
+    calculation: Calculation,
+    settings: CampaignSettings,
+    bulks: Mapping[str, Bulk],
+    surfaces: Mapping[str, Surface],
+) -> float:
+    """Expected cost of one calculation, from a structure near enough to its own to tell.
+
+    Parameters
+    ----------
+    bulks, surfaces
+        By id; those that the calculation is of are among them.
+    """
+    from dft.cost import cpu_seconds
+    from dft.references import gas_atoms
+    from pipeline.structures.bulks import primitive_cell
+    from pipeline.structures.slabs import build_slab
+
+    if calculation.gas is not None:
+        atoms = gas_atoms(calculation.gas, settings.recipe.gas_box_a)
+    elif calculation.kind is CalculationKind.BULK:
+        atoms = primitive_cell(bulks[str(calculation.bulk_id)].atoms)
+    else:
+        atoms = build_slab(surfaces[str(calculation.surface_id)], 1.0, settings.surfaces)
+    return cpu_seconds(settings.recipe, calculation.kind, atoms)
 
 
 def _per_bulk(plan: Plan) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dft.codes import FailureCode
-from dft.ensemble import delta_e_std
+from dft.ensemble import CONTRIBUTIONS, delta_e_std
 from dft.jobs import CalculationKind, read_job
 from dft.magnetism import OTHER_STATE, change_beside_adsorbate
 from dft.validation import Outcome, SiteImage, judge_adslab, judge_slab
@@ -64,9 +64,12 @@ class Judge:
 
     def ensemble_std(self, adslab: Calculation) -> float | None:
         """Standard deviation of ΔE over the functional's ensemble, eV; None if it has none."""
+        details = self._details(adslab)
+        if CONTRIBUTIONS not in details:
+            return None  # most functionals: the other results need not be read
         slab, gases = self._required(adslab)
         of_gases = {gas: self._details(calculation) for gas, calculation in gases.items()}
-        return delta_e_std(self._details(adslab), self._details(slab), of_gases, self._reference(adslab))
+        return delta_e_std(details, self._details(slab), of_gases, self._reference(adslab))
 
     def warning(self, adslab: Calculation) -> str:
         """Say that slab and adslab ended in different magnetic states; empty when they did not."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from config.campaign import SurfaceSettings
 from config.loader import load_campaign, load_recipe, preset_names, recipe_names
+from config.recipe import LABELS
 from pipeline.convergence.report import RecipeFinding, recommend, series_results
 from pipeline.convergence.ruler import Ruler
 from pipeline.convergence.series import PARAMETERS, Setting, base_name
@@ -22,15 +23,13 @@ if TYPE_CHECKING:
     from pipeline.convergence.series import Parameter, Point
     from pipeline.convergence.study import Measured, StudyCampaign
 
-LABELS = frozenset({"name", "description"})
 LIMITS = frozenset({"max_steps", "scf_max_iterations"})
 """Settings that no finished calculation depends on."""
 
 
-def study_results(campaign: StudyCampaign, tolerance_ev: float) -> list[SeriesResult]:
-    """Read what came of every point, meshes as they are at the equilibrium lattice."""
+def study_results(campaign: StudyCampaign, ruler: Ruler, tolerance_ev: float) -> list[SeriesResult]:
+    """Read what came of every point, meshes as the ruler tells them."""
     study = campaign.study
-    ruler = Ruler(study.subject.surface, equilibrium_scale(campaign))
     measured = {p.setting: measure(campaign, p.setting) for s in study.series for p in s.points}
     series = [
         replace(
@@ -45,7 +44,8 @@ def study_results(campaign: StudyCampaign, tolerance_ev: float) -> list[SeriesRe
 def study_document(campaign: StudyCampaign, tolerance_ev: float) -> dict[str, Any]:
     """Everything that a study has found, as plain JSON values."""
     study, subject = campaign.study, campaign.study.subject
-    results = study_results(campaign, tolerance_ev)
+    ruler = Ruler(subject.surface, equilibrium_scale(campaign))
+    results = study_results(campaign, ruler, tolerance_ev)
     best = recommend(study.start, results)
     calculations = campaign.calculations()
     n_left = sum(c.state not in TERMINAL for c in calculations)
@@ -60,7 +60,7 @@ def study_document(campaign: StudyCampaign, tolerance_ev: float) -> dict[str, An
         "start": {"recipe": study.start.recipe.name, "surfaces": slab_geometry(study.start.surfaces)},
         "series": [_series_document(result) for result in results],
         "recommended": _recommended_document(best, tolerance_ev, is_complete=n_left == 0),
-        "recipes": [_recipe_document(f) for f in recipe_findings(campaign, results, tolerance_ev)],
+        "recipes": [_recipe_document(f) for f in recipe_findings(study.start, ruler, results, tolerance_ev)],
         "calculations": len(calculations),
         "calculations_left": n_left,
         "cpu_hours": campaign.cpu_hours_spent(),
@@ -126,15 +126,12 @@ def _recipe_document(finding: RecipeFinding) -> dict[str, Any]:
 
 
 def recipe_findings(
-    campaign: StudyCampaign, results: Sequence[SeriesResult], tolerance_ev: float
+    start: Setting, ruler: Ruler, results: Sequence[SeriesResult], tolerance_ev: float
 ) -> list[RecipeFinding]:
     """Judge the start and every shipped recipe of the same engine by what was computed.
 
     A recipe goes with the slab settings of the preset of its name, or with the default ones.
     """
-    study = campaign.study
-    ruler = Ruler(study.subject.surface, equilibrium_scale(campaign))
-    start = study.start
     shipped = {name: Setting(load_recipe(name), slabs_of(name)) for name in recipe_names()}
     same = next((name for name, setting in shipped.items() if setting.is_same_as(start)), None)
     settings = {f"{same or start.recipe.name} (the start)": start}

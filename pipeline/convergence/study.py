@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from dft.codes import FailureCode
 from dft.jobs import CalculationKind
 from pipeline import attempts
-from pipeline.campaign import Campaign
+from pipeline.campaign import SECONDS_PER_HOUR, Campaign
 from pipeline.candidates import Planner
 from pipeline.convergence.series import PARAMETERS, Setting
 from pipeline.domain import CalculationState
@@ -24,15 +24,12 @@ from pipeline.progress import Progress
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ase import Atoms
-
     from config.campaign import CampaignSettings
     from dft.jobs import JobSpec
     from pipeline.convergence.series import Series
     from pipeline.domain import Bulk, Calculation, Site, Surface
     from pipeline.home import CampaignHome
 
-SECONDS_PER_HOUR = 3600.0
 SHARED_KINDS = frozenset({CalculationKind.GAS, CalculationKind.BULK})
 """Kinds that the in-plane k-points of slabs do not touch."""
 
@@ -200,13 +197,15 @@ def close_study(campaign: StudyCampaign) -> None:
 
 def plan_document(study: Study, home: CampaignHome) -> dict[str, Any]:
     """List the calculations of a study with their estimated cost; nothing is written."""
-    from dft.cost import cpu_seconds
+    from pipeline.estimate import expected_cpu_seconds
 
+    subject = study.subject
+    bulks, surfaces = {subject.bulk.id: subject.bulk}, {subject.surface.id: subject.surface}
     rows = []
     total = left = 0.0
     for calculation in study.calculations.values():
         settings = study.settings_of[calculation.id]
-        seconds = cpu_seconds(settings.recipe, calculation.kind, _starting_atoms(study, calculation))
+        seconds = expected_cpu_seconds(calculation, settings, bulks, surfaces)
         is_done = attempts.unused_energy(home.jobs / calculation.id, calculation) is not None
         row = {"id": calculation.id, "kind": calculation.kind.value, "label": calculation.label}
         rows.append({**row, "cpu_seconds_estimated": seconds, "done": is_done})
@@ -219,20 +218,6 @@ def plan_document(study: Study, home: CampaignHome) -> dict[str, Any]:
         "cpu_hours_estimated": total / SECONDS_PER_HOUR,
         "cpu_hours_left_estimated": left / SECONDS_PER_HOUR,
     }
-
-
-def _starting_atoms(study: Study, calculation: Calculation) -> Atoms:
-    """Structure of a calculation, near enough to tell its cost."""
-    from dft.references import gas_atoms
-    from pipeline.structures.bulks import primitive_cell
-    from pipeline.structures.slabs import build_slab
-
-    settings = study.settings_of[calculation.id]
-    if calculation.gas is not None:
-        return gas_atoms(calculation.gas, settings.recipe.gas_box_a)
-    if calculation.kind is CalculationKind.BULK:
-        return primitive_cell(study.subject.bulk.atoms)
-    return build_slab(study.subject.surface, 1.0, settings.surfaces)
 
 
 @dataclass(frozen=True)

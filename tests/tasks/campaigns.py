@@ -50,6 +50,14 @@ def sabatier(*arguments: str, cwd: Path, timeout: float = 300) -> subprocess.Com
     )
 
 
+def completed(folder: Path, name: str, text: str) -> Path:
+    """Run a campaign file to its end in a folder, which is returned."""
+    (folder / name).write_text(text)
+    done = sabatier("run", name, cwd=folder)
+    assert done.returncode == 0, done.stderr + done.stdout
+    return folder
+
+
 def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
     """Start ``sabatier`` in a session of its own, its output in a file."""
     with (cwd / "driver.out").open("a") as out:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.tasks.campaigns import TINY, sabatier
+from tests.tasks.campaigns import TINY, completed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,8 +22,4 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give a folder in which the tiny campaign has been run."""
-    path = tmp_path_factory.mktemp("finished")
-    (path / "tiny.yaml").write_text(TINY)
-    done = sabatier("run", "tiny.yaml", cwd=path)
-    assert done.returncode == 0, done.stderr + done.stdout
-    return path
+    return completed(tmp_path_factory.mktemp("finished"), "tiny.yaml", TINY)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from config.adsorbates import presets
-from tests.tasks.campaigns import TINY, results, sabatier
+from tests.tasks.campaigns import TINY, completed, results, sabatier
 
 CONFIGURED = """
   NO: {target_ev: 0.9, reaction: nitrate reduction}
@@ -34,11 +34,7 @@ CAMPAIGN = (
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give a folder in which a campaign with OH and an adsorbate of its own has been run."""
-    path = tmp_path_factory.mktemp("own")
-    (path / "own.yaml").write_text(CAMPAIGN)
-    done = sabatier("run", "own.yaml", cwd=path)
-    assert done.returncode == 0, done.stderr + done.stdout
-    return path
+    return completed(tmp_path_factory.mktemp("own"), "own.yaml", CAMPAIGN)
 
 
 def document(*arguments: str, cwd: Path) -> dict:
