@@ -24,9 +24,9 @@ import numpy as np
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from surrogate.fingerprint import SiteEnvironment
 from surrogate.metrics import cross_validate, summarise
 from surrogate.models import MODELS, AdsorptionSurrogate
+from surrogate.sites import SiteEnvironment
 
 if TYPE_CHECKING:
     from surrogate.models import ModelName

@@ -29,8 +29,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.accuracy import _second_shell, _shell
 from surrogate.acquisition import choose, contenders
-from surrogate.fingerprint import SiteEnvironment, environment_labels
 from surrogate.models import AdsorptionSurrogate
+from surrogate.sites import SiteEnvironment, environment_labels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from pipeline.campaign import Campaign
     from pipeline.domain import Observation, Site
-    from surrogate.fingerprint import SiteEnvironment
     from surrogate.models import AdsorptionSurrogate
+    from surrogate.sites import SiteEnvironment
 
 CROSS_VALIDATION_FOLDS = 5
 
@@ -51,7 +51,7 @@ class Predictions:
 
 def environment(site: Site) -> SiteEnvironment:
     """Return the surrogate's view of a site."""
-    from surrogate.fingerprint import SiteEnvironment
+    from surrogate.sites import SiteEnvironment
 
     return SiteEnvironment(first_shell=site.first_shell, second_shell=site.second_shell)
 

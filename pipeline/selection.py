@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pipeline.campaign import Campaign
     from pipeline.domain import Candidate
     from pipeline.learning import Predictions
-    from surrogate.fingerprint import SiteEnvironment
+    from surrogate.sites import SiteEnvironment
 
 SEED_ROUND = 0
 
@@ -219,7 +219,7 @@ def _choose_among(
     rng: np.random.Generator,
 ) -> dict[str, NDArray[np.int64]]:
     from surrogate.acquisition import Candidates, choose_batch
-    from surrogate.fingerprint import environment_labels
+    from surrogate.sites import environment_labels
 
     targets = campaign.settings.adsorbates
     groups = {

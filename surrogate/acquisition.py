@@ -22,14 +22,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from config.errors import ConfigError
-from surrogate.fingerprint import embedding, environment_labels
+from surrogate.fingerprint import embedding
+from surrogate.sites import environment_labels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from surrogate.fingerprint import SiteEnvironment
+    from surrogate.sites import SiteEnvironment
 
 STRATEGIES = ("gaussian", "hit_probability", "greedy", "random")
 REPEAT_DISCOUNT = 0.5
@@ -52,7 +53,7 @@ class Candidates:
     """Never chosen: computed, under way, or given up."""
     labels: Sequence[NDArray[np.int64]] = ()
     """Arrays that are equal for candidates that resemble each other: of one surface, or of equal
-    surroundings (:func:`surrogate.fingerprint.environment_labels`)."""
+    surroundings (:func:`surrogate.sites.environment_labels`)."""
     is_pending: NDArray[np.bool_] | None = None
     """Under way: excluded too, and what resembles them counts less."""
 

@@ -9,7 +9,6 @@ J. Chem. Phys. 145, 104104 (2016)). Energies in eV.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,41 +29,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-Shell = tuple[tuple[str, int], ...]
-"""Elements and how many atoms of each: ``(("Cu", 2), ("Pd", 1))``."""
+    from surrogate.sites import Shell, SiteEnvironment
 
 FEATURE_VERSION = "gaspy-1"
 """Changes whenever the same site would get other features."""
 SHELLS = ("first", "second")
 SLOT_FEATURES = ("atomic_number", "electronegativity", "count", "reference_ev")
-
-
-@dataclass(frozen=True)
-class SiteEnvironment:
-    """What surrounds a site, as far as the surrogate knows."""
-
-    first_shell: Shell
-    """Surface atoms that the adsorbate binds to."""
-    second_shell: Shell
-    """Neighbours of the first-shell atoms."""
-
-    def canonical(self) -> tuple[Shell, Shell]:
-        """Both shells with their elements merged and sorted; equal for environments that are the same."""
-        return _canonical_shell(self.first_shell), _canonical_shell(self.second_shell)
-
-
-def _canonical_shell(shell: Shell) -> Shell:
-    counts: dict[str, int] = {}
-    for symbol, count in shell:
-        counts[symbol] = counts.get(symbol, 0) + count
-    return tuple(sorted((symbol, count) for symbol, count in counts.items() if count > 0))
-
-
-def environment_labels(environments: Sequence[SiteEnvironment]) -> NDArray[np.int64]:
-    """Number environments so that equal ones, and only those, share a number; of shape (n,)."""
-    seen: dict[tuple[Shell, Shell], int] = {}
-    labels = [seen.setdefault(environment.canonical(), len(seen)) for environment in environments]
-    return np.array(labels, dtype=np.int64)
 
 
 def embedding(environments: Sequence[SiteEnvironment]) -> NDArray[np.float64]:

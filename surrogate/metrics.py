@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from surrogate.fingerprint import SiteEnvironment
     from surrogate.models import AdsorptionSurrogate
+    from surrogate.sites import SiteEnvironment
 
 COVERAGE_LEVELS = (0.50, 0.68, 0.90, 0.95)
 

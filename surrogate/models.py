@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from surrogate.fingerprint import SiteEnvironment
+    from surrogate.sites import SiteEnvironment
 
 __all__ = ["MIN_STD_EV", "MODELS", "AdsorptionSurrogate", "ExtraTreesModel", "GaussianProcessModel"]
 

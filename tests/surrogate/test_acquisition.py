@@ -17,7 +17,7 @@ from surrogate.acquisition import (
     hit_probability,
     share_batch,
 )
-from surrogate.fingerprint import SiteEnvironment, environment_labels
+from surrogate.sites import SiteEnvironment, environment_labels
 from tests.surrogate.worlds import random_environments
 
 TARGET, WINDOW = -0.67, 0.1

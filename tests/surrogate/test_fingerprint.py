@@ -8,12 +8,11 @@ from hypothesis import strategies as st
 from surrogate.elements import atomic_number, counts_by_element
 from surrogate.fingerprint import (
     GaspyFingerprint,
-    SiteEnvironment,
     decode_counts,
     embedding,
-    environment_labels,
 )
 from surrogate.prior import PRIORS, prior_of
+from surrogate.sites import SiteEnvironment, environment_labels
 from tests.surrogate.worlds import environments, law, random_environments
 
 CO = PRIORS["CO"]

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from config.errors import ConfigError
-from surrogate.fingerprint import GaspyFingerprint, SiteEnvironment
+from surrogate.fingerprint import GaspyFingerprint
 from surrogate.models import MIN_STD_EV, MODELS, AdsorptionSurrogate, GaussianProcessModel
 from surrogate.prior import PRIORS
+from surrogate.sites import SiteEnvironment
 from tests.surrogate.worlds import law, random_environments
 
 CO = PRIORS["CO"]

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from surrogate.elements import SYMBOLS, electronegativity
-from surrogate.fingerprint import SiteEnvironment
+from surrogate.sites import SiteEnvironment
 
 METALS = ("Al", "Ti", "Fe", "Ni", "Cu", "Ga", "Pd", "Ag", "Pt", "Au")
 
