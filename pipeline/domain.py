@@ -83,6 +83,10 @@ class Site:
     """Surface atoms that the adsorbate binds to."""
     second_shell: Shell
     """Neighbours of the first-shell atoms, themselves left out."""
+    neighbours: tuple[tuple[str, Shell], ...] = ()
+    """Each first-shell atom: its element, and its own neighbours; sorted. Empty in older campaigns."""
+    beneath: Shell | None = None
+    """Atoms straight below, under the first shell; None in older campaigns."""
 
 
 @dataclass(frozen=True)

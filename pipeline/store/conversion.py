@@ -132,6 +132,8 @@ def site_document(campaign: str, site: Site) -> d.SiteDocument:
         images=plain(site.images),
         first_shell=plain(site.first_shell),
         second_shell=plain(site.second_shell),
+        neighbours=plain(site.neighbours),
+        beneath=None if site.beneath is None else plain(site.beneath),
     )
 
 
@@ -147,6 +149,8 @@ def site(raw: Raw) -> Site:
         images=tuple((x, y) for x, y in raw.get("images", ())),
         first_shell=_shell(raw.get("first_shell", ())),
         second_shell=_shell(raw.get("second_shell", ())),
+        neighbours=tuple((symbol, _shell(shell)) for symbol, shell in raw.get("neighbours", ())),
+        beneath=None if raw.get("beneath") is None else _shell(raw["beneath"]),
     )
 
 

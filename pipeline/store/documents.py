@@ -115,6 +115,8 @@ class SiteDocument(StoredDocument):
     images = ListField(ListField(FloatField()))
     first_shell = ListField(ListField())
     second_shell = ListField(ListField())
+    neighbours = ListField(ListField())
+    beneath = ListField(ListField(), null=True, default=None)
 
     meta = {"collection": "sites", "indexes": [("campaign", "surface_id"), "site_id"]}
 

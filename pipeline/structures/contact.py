@@ -26,6 +26,9 @@ PROBE = 1.4
 of fcc(110) and bcc(100) is one, small enough that the second layer of fcc(110) shows at steps."""
 NEIGHBOUR_FACTOR = 1.22
 """Atoms are neighbours below this multiple of the sum of their radii; bcc counts 8 + 6."""
+BENEATH = 0.5
+"""Atoms are straight below a point within this multiple of their radius; at a bridge of fcc(111) the
+nearest one is 0.58 radii off."""
 GRID_A = 0.4
 """Grid on which exposed atoms are looked for, Å."""
 NEAR_MAP_A = 0.3
@@ -129,12 +132,34 @@ class ContactMap:
 
     def second_shell(self, atoms: tuple[int, ...]) -> Shell:
         """Neighbours of atoms, themselves left out."""
-        neighbours: set[int] = set()
-        for atom in atoms:
-            distances = np.linalg.norm(self.positions - self.positions[atom], axis=1)
-            near = np.flatnonzero(distances < NEIGHBOUR_FACTOR * (self.radii + self.radii[atom]))
-            neighbours.update(int(i) for i in near)
-        return self.shell(tuple(neighbours - set(atoms)))
+        near = set().union(*(self._neighbours(atom) for atom in atoms))
+        return self.shell(tuple(near - set(atoms)))
+
+    def neighbours(self, atoms: tuple[int, ...]) -> tuple[tuple[str, Shell], ...]:
+        """Each atom's element and its own neighbours, sorted."""
+        return tuple(sorted((self.symbols[i], self.shell(tuple(self._neighbours(i)))) for i in atoms))
+
+    def beneath(self, point: Array, atoms: tuple[int, ...]) -> Shell:
+        """Atoms straight below a point that touch one of ``atoms`` from below.
+
+        Parameters
+        ----------
+        point
+            Place over the surface, shape (3,), Å.
+        atoms
+            First shell of the point.
+        """
+        near = set().union(*(self._neighbours(atom) for atom in atoms)) - set(atoms)
+        lowest = min(self.positions[i, 2] for i in atoms)
+        offsets = np.linalg.norm(self.positions[:, :2] - point[:2], axis=1)
+        return self.shell(
+            tuple(i for i in near if self.positions[i, 2] < lowest and offsets[i] < BENEATH * self.radii[i])
+        )
+
+    def _neighbours(self, atom: int) -> set[int]:
+        distances = np.linalg.norm(self.positions - self.positions[atom], axis=1)
+        near = np.flatnonzero(distances < NEIGHBOUR_FACTOR * (self.radii + self.radii[atom]))
+        return {int(i) for i in near} - {atom}
 
     def mean_height(self, atoms: tuple[int, ...]) -> float:
         """Mean z of atoms."""

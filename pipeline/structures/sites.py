@@ -44,6 +44,8 @@ class _Group:
     kind: SiteKind
     first_shell: Shell
     second_shell: Shell
+    neighbours: tuple[tuple[str, Shell], ...]
+    beneath: Shell
     members: tuple[CriticalPoint, ...]
     ranking: float
 
@@ -104,6 +106,8 @@ def _groups(points: list[CriticalPoint], surface: Surface, contact: ContactMap) 
             kind=points[group[0]].kind,
             first_shell=kinds[group[0]][1],
             second_shell=contact.second_shell(points[group[0]].atoms),
+            neighbours=contact.neighbours(points[group[0]].atoms),
+            beneath=contact.beneath(places[group[0]], points[group[0]].atoms),
             members=tuple(points[i] for i in group),
             ranking=float(rankings[group].mean()),
         )
@@ -127,6 +131,8 @@ def _site(surface: Surface, group: _Group, rank: int, number: str, contact: Cont
         images=tuple(images),
         first_shell=group.first_shell,
         second_shell=group.second_shell,
+        neighbours=group.neighbours,
+        beneath=group.beneath,
     )
 
 

@@ -189,3 +189,19 @@ class TestPlace:
                     distances = probe.get_distances(len(slab), range(len(slab)), mic=True)
                     environments.add(tuple(np.round(np.sort(distances)[:6], 2)))
             assert len(environments) == 1
+
+
+def test_an_hcp_hollow_has_an_atom_straight_below_and_an_fcc_hollow_none():
+    sites = enumerate_sites(surface_of("mp-30", (1, 1, 1)))
+    assert [s.beneath for s in sites if s.kind == "hollow"] == [(("Cu", 1),), ()]
+    assert [s.beneath for s in sites if s.kind != "hollow"] == [(), ()]
+    (fourfold,) = [s for s in enumerate_sites(surface_of("mp-30", (1, 0, 0))) if s.kind == "hollow"]
+    assert fourfold.beneath == (("Cu", 1),)
+
+
+@pytest.mark.parametrize(("miller", "coordination"), [((1, 1, 1), 9), ((1, 0, 0), 8)])
+def test_every_atom_of_the_first_shell_is_told_with_its_own_neighbours(miller, coordination):
+    # Coordination of surface atoms of fcc, as in any surface-science text
+    for site in enumerate_sites(surface_of("mp-30", miller)):
+        assert sum(n for _, n in site.first_shell) == len(site.neighbours)
+        assert set(site.neighbours) == {("Cu", (("Cu", coordination),))}
