@@ -89,10 +89,10 @@ def start_daemon(data: Path, log: Path, socket: Path) -> None:
     log_start = log.stat().st_size if log.exists() else 0
     ended = _run(command, data, log, log_start)
     for _ in range(KILLED_STARTS):
-        left = daemon_pid(data) if ended.returncode != 0 else None
-        if left is not None:  # of the processes that a start consists of, another one was killed
-            stop_daemon(left, STOP_TIMEOUT_SECONDS)
-        elif ended.returncode >= 0 and ended.returncode not in DAEMON_KILLED:
+        left = _processes_on(data) if ended.returncode != 0 else []
+        for pid in left:  # of the processes that a start consists of, another one was killed
+            stop_daemon(pid, STOP_TIMEOUT_SECONDS)
+        if not left and ended.returncode >= 0 and ended.returncode not in DAEMON_KILLED:
             break
         ended = _run(command, data, log, log_start)  # somebody killed it; nothing is wrong with it
     if ended.returncode != 0:
@@ -151,6 +151,16 @@ def _readable(line: str) -> tuple[str, bool]:
         return text, entry["s"] in {"E", "F"}
     except (ValueError, KeyError, TypeError, AttributeError):
         return line, False
+
+
+def _processes_on(data: Path) -> list[int]:
+    """Pids of mongods on ``data``, also of one that has not written its lock file yet."""
+    found = psutil.process_iter(["cmdline", "status"])
+    return [
+        process.pid
+        for process in found
+        if str(data) in (process.info["cmdline"] or []) and process.info["status"] != psutil.STATUS_ZOMBIE
+    ]
 
 
 def daemon_pid(data: Path) -> int | None:
