@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pipeline.domain import Bulk, Calculation, Candidate, Observation, Site, Surface
     from pipeline.store.records import RoundRecord
     from pipeline.store.repository import Store
+    from surrogate.sites import SiteEnvironment
 
 SECONDS_PER_HOUR = 3600.0
 
@@ -82,6 +83,13 @@ class Campaign:
         """Every site with every adsorbate."""
         return self.planner.candidates(self.sites)
 
+    @cached_property
+    def environments(self) -> dict[str, SiteEnvironment]:
+        """What the surrogate knows of each site, by id."""
+        from pipeline.structures.context import site_environments
+
+        return site_environments(self.bulks, self.surfaces, self.sites)
+
     def bulk(self, bulk_id: str) -> Bulk:
         """Return one of the campaign's bulks."""
         return next(b for b in self.bulks if b.id == bulk_id)
@@ -96,7 +104,7 @@ class Campaign:
 
     def forget_enumeration(self) -> None:
         """Drop what was read before the enumeration was complete."""
-        for name in ("bulks", "surfaces", "sites", "candidates"):
+        for name in ("bulks", "surfaces", "sites", "candidates", "environments"):
             self.__dict__.pop(name, None)
 
     def rounds(self) -> list[RoundRecord]:

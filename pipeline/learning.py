@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pipeline.campaign import Campaign
-    from pipeline.domain import Observation, Site
+    from pipeline.domain import Observation
     from surrogate.models import AdsorptionSurrogate
     from surrogate.sites import SiteEnvironment
 
@@ -47,13 +47,6 @@ class Predictions:
         """Mean and standard deviation by site id."""
         rows = zip(self.site_ids, self.mean_ev, self.std_ev, strict=True)
         return {site: (float(mean), float(std)) for site, mean, std in rows}
-
-
-def environment(site: Site) -> SiteEnvironment:
-    """Return the surrogate's view of a site."""
-    from surrogate.sites import SiteEnvironment
-
-    return SiteEnvironment(first_shell=site.first_shell, second_shell=site.second_shell)
 
 
 def lowest_by_site(observations: list[Observation]) -> list[Observation]:
@@ -121,10 +114,9 @@ def keep(campaign: Campaign, trained: Trained) -> None:
 def _train(campaign: Campaign, number: int, adsorbate: str, *, with_metrics: bool) -> Trained:
     from surrogate.models import AdsorptionSurrogate
 
-    sites = campaign.sites
-    site_by_id = {site.id: site for site in sites}
+    known = campaign.environments
     observations = lowest_by_site(campaign.observations(adsorbate))
-    environments = [environment(site_by_id[o.site_id]) for o in observations]
+    environments = [known[o.site_id] for o in observations]
     delta_e = np.array([o.delta_e_ev for o in observations])
 
     key = campaign.settings.species(adsorbate).key
@@ -134,11 +126,11 @@ def _train(campaign: Campaign, number: int, adsorbate: str, *, with_metrics: boo
 
     surrogate = factory()
     surrogate.fit(environments, delta_e)
-    mean, std = surrogate.predict([environment(site) for site in sites])
+    mean, std = surrogate.predict(list(known.values()))
     bulks = [o.bulk_id for o in observations]
     metrics = _grouped_metrics(factory, environments, delta_e, bulks) if with_metrics else {}
     return Trained(
-        Predictions(adsorbate, number, tuple(site_by_id), np.asarray(mean), np.asarray(std)),
+        Predictions(adsorbate, number, tuple(known), np.asarray(mean), np.asarray(std)),
         ModelRecord(
             campaign=campaign.name,
             round=number,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.ends import BudgetSpent, NothingLeft
-from pipeline.learning import environment, read_predictions
+from pipeline.learning import read_predictions
 from pipeline.store.records import RoundRecord, Selection
 from pipeline.versions import package_versions
 
@@ -84,7 +84,7 @@ def choose_round(
     rng = np.random.default_rng([settings.seed, number])
     open_candidates, pending = campaign.open_candidates(), campaign.pending()
     pools = {
-        name: _pool(predictions[name], [c for c in open_candidates if c.adsorbate == name], pending)
+        name: _pool(campaign, predictions[name], [c for c in open_candidates if c.adsorbate == name], pending)
         for name in settings.adsorbates
     }
     choose = _choose_seed if number == SEED_ROUND else _choose_by_prediction
@@ -132,15 +132,12 @@ class _Pool:
     """How many, from the first on, have not been chosen by this campaign."""
     is_pending: NDArray[np.bool_]
     """Under way, here or in another campaign, of shape (n_candidates,)."""
+    environments: list[SiteEnvironment]
 
     @property
     def is_open(self) -> NDArray[np.bool_]:
         """May be chosen, of shape (n_candidates,)."""
         return np.arange(len(self.candidates)) < self.n_open
-
-    @property
-    def environments(self) -> list[SiteEnvironment]:
-        return [environment(c.site) for c in self.candidates]
 
     @property
     def surface_labels(self) -> NDArray[np.int64]:
@@ -161,7 +158,9 @@ class _Pool:
         ]
 
 
-def _pool(predictions: Predictions, open_candidates: list[Candidate], pending: list[Candidate]) -> _Pool:
+def _pool(
+    campaign: Campaign, predictions: Predictions, open_candidates: list[Candidate], pending: list[Candidate]
+) -> _Pool:
     predicted = predictions.by_site()
     known = {c.id for c in open_candidates}
     mine = [c for c in pending if c.adsorbate == predictions.adsorbate]
@@ -169,7 +168,8 @@ def _pool(predictions: Predictions, open_candidates: list[Candidate], pending: l
     values = np.array([predicted[c.site.id] for c in candidates]).reshape(-1, 2)
     under_way = {c.id for c in mine}
     is_pending = np.array([c.id in under_way for c in candidates], dtype=bool)
-    return _Pool(candidates, values[:, 0], values[:, 1], len(open_candidates), is_pending)
+    environments = [campaign.environments[c.site.id] for c in candidates]
+    return _Pool(candidates, values[:, 0], values[:, 1], len(open_candidates), is_pending, environments)
 
 
 def _choose_by_prediction(

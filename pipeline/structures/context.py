@@ -1,4 +1,4 @@
-"""What the surrogate is told of a crystal. Units: Å, Å³."""
+"""What the surrogate is told of crystals and of the sites on them. Units: Å, Å³."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from surrogate.sites import BulkContext, shell_of
+from surrogate.sites import BulkContext, SiteEnvironment, shell_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ase import Atoms
+
+    from pipeline.domain import Bulk, Site, Surface
 
 REACH_A = 6.0
 """Atoms of two elements that come no closer than this have no bond worth telling."""
@@ -43,3 +47,22 @@ def bulk_context(atoms: Atoms) -> BulkContext:
         volume_per_atom=float(atoms.get_volume()) / len(atoms),
         bonds=tuple((*pair, shortest[pair]) for pair in sorted(shortest)),
     )
+
+
+def site_environments(
+    bulks: Iterable[Bulk], surfaces: Iterable[Surface], sites: Iterable[Site]
+) -> dict[str, SiteEnvironment]:
+    """Describe sites by id, each with the face and the crystal that it is on, which are among those given."""
+    contexts = {bulk.id: bulk_context(bulk.atoms) for bulk in bulks}
+    faces = {surface.id: surface.miller for surface in surfaces}
+    return {
+        site.id: SiteEnvironment(
+            first_shell=site.first_shell,
+            second_shell=site.second_shell,
+            neighbours=site.neighbours,
+            beneath=site.beneath,
+            bulk=contexts[site.bulk_id],
+            miller=faces[site.surface_id],
+        )
+        for site in sites
+    }

@@ -11,7 +11,21 @@ from typing import Annotated
 
 import typer
 
-from tasks.cli import control, converge, doctor, export, init, logs, plan, rank, run, show, status, store
+from tasks.cli import (
+    control,
+    converge,
+    doctor,
+    export,
+    init,
+    logs,
+    plan,
+    rank,
+    replay,
+    run,
+    show,
+    status,
+    store,
+)
 
 app = typer.Typer(
     name="sabatier",
@@ -41,7 +55,7 @@ def _options(
     del version
 
 
-for _module in (init, doctor, plan, converge, run, status, rank, show, logs, export):
+for _module in (init, doctor, plan, converge, run, status, rank, replay, show, logs, export):
     app.command(_module.__name__.rpartition(".")[2])(_module.command)
 for _name, _command in control.COMMANDS.items():
     app.command(_name)(_command)

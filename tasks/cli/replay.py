@@ -1,0 +1,102 @@
+"""``sabatier replay``: which strategy would have found a campaign's hits soonest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tasks.cli.common import (
+    HomeOption,
+    JsonOption,
+    KnownCampaignArgument,
+    guarded,
+    one_of,
+    opened,
+    print_json,
+    stderr,
+    stdout,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.table import Table
+
+
+def command(
+    campaign: KnownCampaignArgument = None,
+    home: HomeOption = None,
+    adsorbate: Annotated[
+        str | None, typer.Option("--adsorbate", "-a", help="Only this adsorbate.", metavar="NAME")
+    ] = None,
+    strategy: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--strategy",
+            help="Acquisition strategy, several times if need be; the campaign's own and random by default.",
+            metavar="NAME",
+        ),
+    ] = None,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Replays of each strategy to average.")] = 5,
+    seed_size: Annotated[
+        int | None, typer.Option("--seed-size", min=1, help="Energies known at the start; 5 % by default.")
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option("--batch", min=1, help="Energies chosen each round; 5 % by default.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Replay a campaign on its own adsorption energies, to see how soon each strategy finds the hits."""
+    options = {"n_seeds": seeds, "seed_size": seed_size, "batch": batch}
+    guarded(lambda: _replay(campaign, home, adsorbate, strategy or (), options, as_json=as_json))
+
+
+def _replay(
+    name: str | None,
+    home: Path | None,
+    adsorbate: str | None,
+    strategies: Sequence[str],
+    options: dict[str, Any],
+    *,
+    as_json: bool,
+) -> None:
+    from pipeline.replaying import ReplayPlan, replay_document
+    from surrogate.acquisition import STRATEGIES
+
+    chosen = tuple(dict.fromkeys(one_of(s, list(STRATEGIES), "strategy") for s in strategies))
+    plan = ReplayPlan(strategies=chosen, **options)
+    with opened(name, home) as campaign:
+        known = list(campaign.settings.adsorbates)
+        wanted = known if adsorbate is None else [one_of(adsorbate, known, "adsorbate")]
+        documents = []
+        for a in wanted:
+
+            def tell(strategy: str, a: str = a) -> None:
+                stderr().print(f"replaying {a} with {strategy} ...", markup=False)
+
+            documents.append(replay_document(campaign, a, plan, tell))
+    if as_json:
+        print_json({"campaign": campaign.name, "replays": documents})
+        return
+    for document in documents:
+        stdout().print(_table(document))
+
+
+def _table(document: dict[str, Any]) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    title = (
+        f"{document['adsorbate']}: {document['hits']} hits on {document['surfaces_hit']} surfaces among "
+        f"{document['observations']} energies. Hits (surfaces) after so many, mean of {document['seeds']}:"
+    )
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1), show_edge=False)
+    table.add_column("strategy", no_wrap=True)
+    for n in document["labels"]:
+        table.add_column(str(n), justify="right")
+    for name, figures in document["strategies"].items():
+        pairs = zip(figures["hits"], figures["surfaces_hit"], strict=True)
+        table.add_row(name, *(f"{hits:.1f} ({surfaces:.1f})" for hits, surfaces in pairs))
+    return table

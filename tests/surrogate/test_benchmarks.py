@@ -1,0 +1,101 @@
+"""The benchmarks of the surrogate on small made-up data folders, and without one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.baselines import median_references
+from benchmarks.reference_data import load
+from surrogate.elements import atomic_number
+from surrogate.sites import SiteEnvironment
+from tests.surrogate.miniature import write_gaspy, write_mamun
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data")
+    write_gaspy(path)
+    write_mamun(path)
+    return path
+
+
+def run(name, *arguments):
+    return subprocess.run(
+        [sys.executable, str(BENCHMARKS / f"{name}.py"), *arguments],
+        capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["accuracy", "replay"])
+def test_says_that_it_cannot_run_without_the_data(name, tmp_path):
+    done = run(name, "--data", str(tmp_path))
+    assert done.returncode == 2
+    assert "gaspy_co_sites.csv.gz" in done.stderr
+
+
+@pytest.mark.parametrize(("name", "option"), [("accuracy", "--models"), ("replay", "--strategies")])
+def test_a_name_that_is_none_is_refused_with_those_that_are(name, option, folder):
+    done = run(name, "--data", str(folder), option, "magic")
+    assert done.returncode == 2
+    assert "unknown" in done.stderr
+    assert "gaussian_process" in done.stderr
+
+
+def test_accuracy_prints_figures_of_every_set_and_model(folder):
+    options = ("--curve", "10,1000", "--repeats", "1", "--predictions", "500")
+    done = run("accuracy", "--data", str(folder), *options)
+    assert done.returncode == 0, done.stderr
+    results = json.loads(done.stdout.splitlines()[-1])["results"]
+    assert set(results) == {"gaspy_co", "gaspy_h", "mamun_h"}
+    for of_set in results.values():
+        for model in ("default", "plain_trees"):
+            assert 0.0 < of_set[model]["mae_ev"] < 0.5
+            assert list(of_set[model]["curve"]) == ["10"]  # no set has a thousand rows
+            assert of_set[model]["predictions"]["n"] == 500
+
+
+def test_replay_counts_the_hits_of_every_strategy(folder):
+    options = ("--labels", "20,40", "--seeds", "2", "--seed-size", "10", "--batch", "10")
+    done = run("replay", "--data", str(folder), "--sets", "gaspy_co", *options)
+    assert done.returncode == 0, done.stderr
+    (found,) = json.loads(done.stdout.splitlines()[-1])["results"].values()
+    assert set(found) == {"random", "gaspy", "sabatier", "sabatier-surfaces"}
+    assert found["random"]["hits_vs_random"] == {"20": 1.0, "40": 1.0}
+    assert found["sabatier"]["hits"]["40"]["mean"] >= found["random"]["hits"]["40"]["mean"]
+
+
+def test_neighbours_of_gaspy_sites_are_read_atom_by_atom(folder):
+    data = load(folder, "gaspy_co")
+    site = data.environments[0]
+    assert len(site.neighbours) == sum(n for _, n in site.first_shell)
+    assert sum(n for _, n in site.second_shell) == sum(n for _, shell in site.neighbours for _, n in shell)
+    assert site.miller == (1, 1, 1)
+
+
+def test_close_packed_faces_are_rebuilt_from_their_prototypes(folder):
+    data = load(folder, "mamun_h")
+    assert not [e for e in data.environments if not e.neighbours]  # rows of two H are left out
+    for site in data.environments:
+        # An atom of a close-packed face has 6 neighbours beside and 3 below it.
+        assert {sum(n for _, n in shell) for _, shell in site.neighbours} == {9}
+    # Cu3Pd(111): Pd atoms do not touch; below an hcp hollow of three Cu lies Pd, below one with Pd lies Cu.
+    of_alloy = [e for e, bulk in zip(data.environments, data.bulks, strict=True) if bulk == "Cu9Pd3"]
+    assert {shell for e in of_alloy for s, shell in e.neighbours if s == "Pd"} == {(("Cu", 9),)}
+    below = {e.first_shell: e.beneath for e in of_alloy if e.beneath}
+    assert below == {(("Cu", 3),): (("Pd", 1),), (("Cu", 2), ("Pd", 1)): (("Cu", 1),)}
+
+
+def test_an_element_is_described_by_the_median_of_the_sites_that_bind_through_it_alone():
+    sites = [SiteEnvironment(((s, n),), ()) for s, n in (("Cu", 1), ("Cu", 3), ("Cu", 2), ("Pd", 3))]
+    sites.append(SiteEnvironment((("Cu", 1), ("Al", 2)), ()))
+    references = median_references(sites, np.array([0.1, 0.2, 0.9, -0.5, 5.0]))
+    by_symbol = {s: references[atomic_number(s) - 1] for s in ("Cu", "Pd", "Al", "Au")}
+    assert by_symbol == {"Cu": 0.2, "Pd": -0.5, "Al": 5.0, "Au": 0.2}
