@@ -135,11 +135,17 @@ class SurrogateSettings(StrictModel):
 class AcquisitionSettings(StrictModel):
     """How candidates are chosen from the predictions."""
 
-    strategy: Literal["gaussian", "hit_probability", "greedy", "random"] = "hit_probability"
+    strategy: Literal["gaussian", "hit_probability", "hits_per_cpu_hour", "greedy", "random"] = (
+        "hit_probability"
+    )
     """`gaussian`: draw, weighted by a normal around the target (Tran and Ulissi); `hit_probability`: that
-    ΔE lies in the window; `greedy`: closest mean; `random`."""
+    ΔE lies in the window; `hits_per_cpu_hour`: the same over the expected cost; `greedy`: closest mean;
+    `random`."""
     gaussian_width_ev: float = Field(default=0.10, gt=0.0, le=5.0)
     """Standard deviation of the normal of `gaussian`, eV."""
+    least_hits_per_cpu_hour: float | None = Field(default=None, gt=0.0, examples=[0.01])
+    """The campaign stops when a round promises fewer hits than this for each CPU-hour, by the predicted
+    probabilities and the expected cost; never when left out."""
 
 
 class StoreSettings(StrictModel):

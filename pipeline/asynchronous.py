@@ -23,7 +23,7 @@ from pipeline import learning, results, selection
 from pipeline.batch import Driver
 from pipeline.domain import TERMINAL, CalculationState
 from pipeline.drivers import is_known_dead, own_id
-from pipeline.ends import BudgetSpent, Drained, Held
+from pipeline.ends import BudgetSpent, Drained, Held, NothingLeft
 
 if TYPE_CHECKING:
     from pipeline.batch import Watch
@@ -46,7 +46,7 @@ def run_async(campaign: Campaign, watch: Watch) -> None:
 
     Raises
     ------
-    Drained, BudgetSpent, Held, StepDone
+    Drained, BudgetSpent, Held, StepDone, NothingLeft
         If this driver ends before.
     """
     driver = Driver.of(campaign, watch)
@@ -73,13 +73,15 @@ class Desk:
     _n_ended_published: int = -1
     _published_at: float = float("-inf")
     _n_ended_exhausted: int = -1
+    _poor_prospects: NothingLeft | None = None
+    """Why nothing more was chosen although there are candidates, as of the last decision."""
 
     def turn(self) -> bool:
         """Do all that can be done now; return whether the campaign is complete.
 
         Raises
         ------
-        Drained, BudgetSpent, Held, StepDone
+        Drained, BudgetSpent, Held, StepDone, NothingLeft
             If this driver is not to wait for more.
         """
         self._read_rounds()
@@ -89,6 +91,8 @@ class Desk:
         self._publish(is_last=self.driver.ledger.is_finished)
         if self.driver.ledger.is_finished and is_complete(self.campaign):
             return True
+        if self.driver.ledger.is_finished and self._poor_prospects is not None:
+            raise self._poor_prospects
         try:
             self.driver.refuse_to_wait("the campaign")
         except (Drained, BudgetSpent, Held):
@@ -177,7 +181,12 @@ class Desk:
         campaign, number = self.campaign, len(self.rounds)
         trained = learning.train(campaign, number, with_metrics=number % METRICS_EVERY == 0)
         predictions = {name: t.predictions for name, t in trained.items()}
-        wanted = selection.choose_round(campaign, number, predictions, room)
+        try:
+            wanted = selection.choose_round(campaign, number, predictions, room)
+        except NothingLeft as poor:  # results on their way may change that
+            self._poor_prospects, self._n_ended_exhausted = poor, self._n_ended()
+            return False
+        self._poor_prospects = None
         if not wanted.selections:
             self._n_ended_exhausted = self._n_ended()
             return False

@@ -18,7 +18,7 @@ class BudgetSpent(SabatierError):  # noqa: N818
 
 
 class NothingLeft(SabatierError):  # noqa: N818
-    """There is nothing to choose any more: the campaign is complete before its last round."""
+    """Nothing is left that can be chosen, or is worth it: the campaign ends before its last round."""
 
     exit_code = 0
 

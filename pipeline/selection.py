@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipeline.costs import expected_cpu_hours
 from pipeline.ends import BudgetSpent, NothingLeft
 from pipeline.learning import read_predictions
 from pipeline.store.records import RoundRecord, Selection
@@ -79,6 +80,11 @@ def choose_round(
         Of the round's surrogates, by adsorbate.
     size
         How many are wanted; fewer are chosen when the budget or the candidates run out.
+
+    Raises
+    ------
+    NothingLeft
+        If what would be chosen promises too few hits for its cost.
     """
     settings = campaign.settings
     rng = np.random.default_rng([settings.seed, number])
@@ -89,6 +95,8 @@ def choose_round(
     }
     choose = _choose_seed if number == SEED_ROUND else _choose_by_prediction
     chosen = choose(campaign, pools, min(size, campaign.calculations_left()), rng)
+    if number != SEED_ROUND:
+        _refuse_poor_prospects(campaign, pools, chosen)
     return RoundRecord(
         campaign=campaign.name,
         number=number,
@@ -187,6 +195,29 @@ def _choose_by_prediction(
     return chosen
 
 
+def _refuse_poor_prospects(
+    campaign: Campaign, pools: dict[str, _Pool], chosen: dict[str, NDArray[np.int64]]
+) -> None:
+    """End the campaign if a choice promises fewer hits per CPU-hour than its settings ask for."""
+    from surrogate.acquisition import hit_probability
+
+    least = campaign.settings.acquisition.least_hits_per_cpu_hour
+    if least is None or not any(len(indices) for indices in chosen.values()):
+        return
+    hits = hours = 0.0
+    for name, indices in chosen.items():
+        target, pool = campaign.settings.adsorbates[name], pools[name]
+        likely = hit_probability(pool.mean[indices], pool.std[indices], target.target_ev, target.window_ev)
+        hits += float(likely.sum())
+        hours += float(expected_cpu_hours(campaign, [pool.candidates[i] for i in indices]).sum())
+    if hits < least * hours:
+        message = (
+            f"the next round promises {hits:.2g} hits for {hours:.2g} CPU-hours, {hits / hours:.2g} each, "
+            f"and acquisition.least_hits_per_cpu_hour is {least:g}: nothing more is computed"
+        )
+        raise NothingLeft(message)
+
+
 def _contenders(campaign: Campaign, adsorbate: str, pool: _Pool) -> NDArray[np.bool_]:
     """Tell which candidates may decide the fate of their surface, of shape (n_candidates,)."""
     from surrogate.acquisition import contenders
@@ -231,11 +262,21 @@ def _choose_among(
             is_excluded=~is_allowed[name],
             labels=(pool.surface_labels, environment_labels(pool.environments)),
             is_pending=pool.is_pending,
+            cpu_hours=_cpu_hours(campaign, pool, is_allowed[name]),
         )
         for name, pool in pools.items()
     }
     acquisition = campaign.settings.acquisition
     return choose_batch(acquisition.strategy, groups, n=n, rng=rng, width=acquisition.gaussian_width_ev)
+
+
+def _cpu_hours(campaign: Campaign, pool: _Pool, is_allowed: NDArray[np.bool_]) -> NDArray[np.float64] | None:
+    """Expected cost of the candidates that may be chosen, if the strategy asks for it."""
+    if campaign.settings.acquisition.strategy != "hits_per_cpu_hour":
+        return None
+    hours = np.full(len(pool.candidates), np.inf)
+    hours[is_allowed] = expected_cpu_hours(campaign, [pool.candidates[i] for i in np.flatnonzero(is_allowed)])
+    return hours
 
 
 def _choose_seed(

@@ -8,6 +8,7 @@ Strategies (energies in eV; ``t`` the target, ``w`` the half-width of the window
 - ``hit_probability``: greatest P(abs(ΔE − t) ≤ w) under N(μ, σ²). Each further candidate on the surface of
   one already taken counts half as much as the one before, and likewise of equal surroundings: surfaces are
   what is sought, and equal surroundings get equal predictions. Those under way come before all others.
+- ``hits_per_cpu_hour``: the same divided by the expected cost of the candidate.
 - ``greedy``: smallest abs(μ − t).
 - ``random``: any.
 
@@ -32,7 +33,9 @@ if TYPE_CHECKING:
 
     from surrogate.sites import SiteEnvironment
 
-STRATEGIES = ("gaussian", "hit_probability", "greedy", "random")
+STRATEGIES = ("gaussian", "hit_probability", "hits_per_cpu_hour", "greedy", "random")
+BY_PROBABILITY = frozenset({"hit_probability", "hits_per_cpu_hour"})
+"""Strategies that rest on the probability of a hit."""
 REPEAT_DISCOUNT = 0.5
 """What the second, third, ... candidate of the same surroundings is worth relative to the one before."""
 
@@ -56,6 +59,8 @@ class Candidates:
     surroundings (:func:`surrogate.sites.environment_labels`)."""
     is_pending: NDArray[np.bool_] | None = None
     """Under way: excluded too, and what resembles them counts less."""
+    cpu_hours: NDArray[np.float64] | None = None
+    """Expected cost; only ``hits_per_cpu_hour`` uses it."""
 
 
 def hit_probability(
@@ -83,6 +88,7 @@ def choose(
     is_excluded: NDArray[np.bool_] | None = None,
     labels: Sequence[NDArray[np.int64]] = (),
     is_pending: NDArray[np.bool_] | None = None,
+    cpu_hours: NDArray[np.float64] | None = None,
 ) -> NDArray[np.int64]:
     """Choose candidates of one adsorbate.
 
@@ -101,7 +107,9 @@ def choose(
     is_excluded
         Candidates that may not be chosen: computed, under way, or given up.
     labels, is_pending
-        See :class:`Candidates`; only ``hit_probability`` uses them.
+        See :class:`Candidates`; only strategies that rest on the probability of a hit use them.
+    cpu_hours
+        Expected cost of each candidate, all alike when left out.
 
     Returns
     -------
@@ -119,8 +127,10 @@ def choose(
     mean, std = mean[allowed], std[allowed]
     if strategy == "gaussian":
         score = -0.5 * ((mean - target) / width) ** 2 + rng.gumbel(size=len(mean))
-    elif strategy == "hit_probability":
+    elif strategy in BY_PROBABILITY:
         score = hit_probability(mean, std, target, window)
+        if strategy == "hits_per_cpu_hour" and cpu_hours is not None:
+            score = score / cpu_hours[allowed]
         repeats = np.zeros(len(score), dtype=np.int64)
         for label in labels:
             repeats += _repeats(score, label[allowed])
@@ -242,6 +252,7 @@ def choose_batch(
             is_excluded=groups[name].is_excluded,
             labels=groups[name].labels,
             is_pending=groups[name].is_pending,
+            cpu_hours=groups[name].cpu_hours,
         )
         for name in sorted(groups)
     }

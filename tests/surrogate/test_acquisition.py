@@ -198,3 +198,21 @@ class TestSeed:
 
     def test_of_nothing_is_nothing(self):
         assert len(choose_seed([], np.zeros(0, dtype=bool), 5, np.random.default_rng(0))) == 0
+
+
+def test_of_equal_chances_the_cheaper_comes_first():
+    mean, std = np.array([-0.6, -0.6, -0.6, 0.5]), np.full(4, 0.1)
+    chosen = choose(
+        "hits_per_cpu_hour", mean, std, target=-0.67, window=0.1, n=4, rng=np.random.default_rng(0),
+        cpu_hours=np.array([3.0, 1.0, 2.0, 1.0]),
+    )  # fmt: skip
+    assert chosen.tolist() == [1, 2, 0, 3]
+
+
+def test_a_hopeless_candidate_is_not_chosen_for_being_cheap():
+    mean, std = np.array([-0.67, 1.0]), np.full(2, 0.1)
+    chosen = choose(
+        "hits_per_cpu_hour", mean, std, target=-0.67, window=0.1, n=1, rng=np.random.default_rng(0),
+        cpu_hours=np.array([100.0, 0.1]),
+    )  # fmt: skip
+    assert chosen.tolist() == [0]
