@@ -143,6 +143,9 @@ class AcquisitionSettings(StrictModel):
     `random`."""
     gaussian_width_ev: float = Field(default=0.10, gt=0.0, le=5.0)
     """Standard deviation of the normal of `gaussian`, eV."""
+    learn_from_failures: bool = True
+    """Whether strategies that rest on the probability of a hit weigh it with the chance, learned from
+    failed and rejected calculations, that a candidate gives an energy at all."""
     least_hits_per_cpu_hour: float | None = Field(default=None, gt=0.0, examples=[0.01])
     """The campaign stops when a round promises fewer hits than this for each CPU-hour, by the predicted
     probabilities and the expected cost; never when left out."""

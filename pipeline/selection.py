@@ -16,6 +16,7 @@ import numpy as np
 
 from pipeline.costs import expected_cpu_hours
 from pipeline.ends import BudgetSpent, NothingLeft
+from pipeline.failures import features, learned
 from pipeline.learning import read_predictions
 from pipeline.store.records import RoundRecord, Selection
 from pipeline.versions import package_versions
@@ -141,6 +142,8 @@ class _Pool:
     is_pending: NDArray[np.bool_]
     """Under way, here or in another campaign, of shape (n_candidates,)."""
     environments: list[SiteEnvironment]
+    success: NDArray[np.float64]
+    """Probability that the calculation gives an energy, of shape (n_candidates,)."""
 
     @property
     def is_open(self) -> NDArray[np.bool_]:
@@ -177,7 +180,22 @@ def _pool(
     under_way = {c.id for c in mine}
     is_pending = np.array([c.id in under_way for c in candidates], dtype=bool)
     environments = [campaign.environments[c.site.id] for c in candidates]
-    return _Pool(candidates, values[:, 0], values[:, 1], len(open_candidates), is_pending, environments)
+    success = _success(campaign, predictions.adsorbate, environments)
+    return _Pool(
+        candidates, values[:, 0], values[:, 1], len(open_candidates), is_pending, environments, success
+    )
+
+
+def _success(campaign: Campaign, adsorbate: str, environments: list[SiteEnvironment]) -> NDArray[np.float64]:
+    """Chance of each candidate to give an energy; equal sites are looked at once."""
+    if not campaign.settings.acquisition.learn_from_failures:
+        return np.ones(len(environments))
+    model = learned(campaign, adsorbate)
+    if not model.is_informed:
+        return np.full(len(environments), model.base_rate_)
+    seen: dict[SiteEnvironment, int] = {}
+    rows = np.array([seen.setdefault(e, len(seen)) for e in environments], dtype=np.int64)
+    return model.predict(features(list(seen)))[rows]
 
 
 def _choose_by_prediction(
@@ -263,6 +281,7 @@ def _choose_among(
             labels=(pool.surface_labels, environment_labels(pool.environments)),
             is_pending=pool.is_pending,
             cpu_hours=_cpu_hours(campaign, pool, is_allowed[name]),
+            success=pool.success,
         )
         for name, pool in pools.items()
     }

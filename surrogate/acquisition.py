@@ -61,6 +61,8 @@ class Candidates:
     """Under way: excluded too, and what resembles them counts less."""
     cpu_hours: NDArray[np.float64] | None = None
     """Expected cost; only ``hits_per_cpu_hour`` uses it."""
+    success: NDArray[np.float64] | None = None
+    """Probability that the calculation gives an energy at all (:mod:`surrogate.failures`)."""
 
 
 def hit_probability(
@@ -89,6 +91,7 @@ def choose(
     labels: Sequence[NDArray[np.int64]] = (),
     is_pending: NDArray[np.bool_] | None = None,
     cpu_hours: NDArray[np.float64] | None = None,
+    success: NDArray[np.float64] | None = None,
 ) -> NDArray[np.int64]:
     """Choose candidates of one adsorbate.
 
@@ -110,6 +113,8 @@ def choose(
         See :class:`Candidates`; only strategies that rest on the probability of a hit use them.
     cpu_hours
         Expected cost of each candidate, all alike when left out.
+    success
+        Probability that a candidate's calculation gives an energy, by which that of a hit is multiplied.
 
     Returns
     -------
@@ -129,6 +134,8 @@ def choose(
         score = -0.5 * ((mean - target) / width) ** 2 + rng.gumbel(size=len(mean))
     elif strategy in BY_PROBABILITY:
         score = hit_probability(mean, std, target, window)
+        if success is not None:
+            score = score * success[allowed]
         if strategy == "hits_per_cpu_hour" and cpu_hours is not None:
             score = score / cpu_hours[allowed]
         repeats = np.zeros(len(score), dtype=np.int64)
@@ -253,6 +260,7 @@ def choose_batch(
             labels=groups[name].labels,
             is_pending=groups[name].is_pending,
             cpu_hours=groups[name].cpu_hours,
+            success=groups[name].success,
         )
         for name in sorted(groups)
     }

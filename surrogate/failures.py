@@ -89,9 +89,14 @@ class SuccessModel:
         self._distil(features)
         return self
 
+    @property
+    def is_informed(self) -> bool:
+        """False if every candidate gets the same chance."""
+        return self.slope_ > 0.0
+
     def predict(self, features: Array) -> Array:
         """Probability of success, of shape (n,)."""
-        if self.slope_ == 0.0:
+        if not self.is_informed:
             return np.full(len(features), self.base_rate_)
         return _sigmoid(self.slope_ * self._classifier.decision_function(features) + self.offset_)
 

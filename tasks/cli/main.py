@@ -16,6 +16,7 @@ from tasks.cli import (
     converge,
     doctor,
     export,
+    failures,
     init,
     logs,
     plan,
@@ -55,7 +56,7 @@ def _options(
     del version
 
 
-for _module in (init, doctor, plan, converge, run, status, rank, replay, show, logs, export):
+for _module in (init, doctor, plan, converge, run, status, rank, replay, failures, show, logs, export):
     app.command(_module.__name__.rpartition(".")[2])(_module.command)
 for _name, _command in control.COMMANDS.items():
     app.command(_name)(_command)

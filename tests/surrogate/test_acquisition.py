@@ -216,3 +216,12 @@ def test_a_hopeless_candidate_is_not_chosen_for_being_cheap():
         cpu_hours=np.array([100.0, 0.1]),
     )  # fmt: skip
     assert chosen.tolist() == [0]
+
+
+def test_what_is_likely_to_fail_comes_later():
+    mean, std = np.full(3, -0.67), np.full(3, 0.1)
+    chosen = choose(
+        "hit_probability", mean, std, target=-0.67, window=0.1, n=3, rng=np.random.default_rng(0),
+        success=np.array([0.2, 0.9, 0.5]),
+    )  # fmt: skip
+    assert chosen.tolist() == [1, 2, 0]
