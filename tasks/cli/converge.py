@@ -153,7 +153,9 @@ def _print_plan(study: Study, path: Path, *, as_json: bool) -> int:
     from pipeline.home import CampaignHome
     from tasks.cli.converge_tables import print_plan
 
-    document = plan_document(study, CampaignHome(path))
+    folder = CampaignHome(path)
+    folder.check(study.settings)
+    document = plan_document(study, folder)
     if as_json:
         print_json(document)
     else:

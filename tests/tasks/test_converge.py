@@ -153,6 +153,16 @@ def test_a_plan_lists_all_calculations_and_leaves_nothing_behind(folder: Path) -
     assert "H on Cu(111) hollow Cu3 #1, layers 5" in sabatier(*STUDY, "--plan", cwd=folder).stdout
 
 
+def test_a_plan_refuses_the_home_of_another_campaign_as_a_run_does(folder: Path) -> None:
+    CampaignHome(folder / "other").adopt(load_campaign("emt"))
+    before = (folder / "other" / "campaign.json").read_bytes()
+    planned, run = (sabatier(*STUDY, "--home", "other", *more, cwd=folder) for more in (["--plan"], []))
+    assert planned.returncode == run.returncode == 2
+    assert planned.stderr == run.stderr
+    assert "holds campaign 'emt', which was started with other settings" in planned.stderr
+    assert (folder / "other" / "campaign.json").read_bytes() == before
+
+
 def test_a_structure_file_will_do(folder: Path) -> None:
     from ase.build import bulk
     from ase.io import write
