@@ -38,8 +38,8 @@ MIN_DISTANCE_A = 0.5
 """Atoms of an adsorbate that are nearer than this are a slip of the pen; H2, the shortest molecule, has
 0.74 Å."""
 LONGEST_BOND = 1.3
-"""Atoms farther apart than this times the sum of their covalent radii are not bonded, neither at the start nor in
-the verdict on what became of an adsorbate (:mod:`dft.geometry`)."""
+"""Atoms farther apart than this times the sum of their covalent radii are not bonded, neither at the start
+nor in the verdict on what became of an adsorbate (:mod:`dft.geometry`)."""
 MIN_SIMILARITY = 65.0
 """Keys at least this alike (rapidfuzz ratio, 0 to 100) are taken for slips of the pen."""
 BALANCE_TOLERANCE = 1.0e-3

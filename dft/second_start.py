@@ -1,18 +1,18 @@
 """A second start with larger moments, for slabs of magnetic elements that came out without one.
 
-A self-consistency cycle keeps the magnetic state that it fell into. One that lost its moments may have missed
-a lower state, or there may be none: NiAl has no moment, a slab of iron has. So a bare or covered slab that
+A self-consistency cycle keeps the magnetic state that it fell into. One that lost its moments may have
+missed a lower state, or there may be none: iron has a moment, NiAl has not. So a bare or covered slab that
 started with moments and ended with none is computed once more from where it ended, with the moments of free
-atoms, and the lower of the two energies is kept. Where the second start loses its moments, too, that costs one
-self-consistency cycle and no step. An adsorbate beside a slab that has none starts without spin and is not
-asked; nor is what has been started with larger moments before, by a correction.
+atoms, and the lower of the two energies is kept. Where the second start loses its moments, too, that costs
+one self-consistency cycle and no step. An adsorbate on a slab that has none starts without spin and gets no
+second start; nor does what a correction has started with larger moments before.
 
 What the first start found is left in ``first-start.json``, with which the second begins: an attempt that goes
 on from there computes no more of the first. If the second fails the first is kept. Units: eV, μB.
 
 References
 ----------
-.. [1] Hund's rule: moments of the d shells of free Cr, Mn, Fe, Co and Ni atoms, d5 to d8; no crystal has more.
+.. [1] Hund's rule: moments of the d shells of free Cr, Mn, Fe, Co and Ni atoms, d5 to d8.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from dft.codes import RETRYABLE, FailureCode
-from dft.jobs import LOG_FILE, TRAJECTORY_FILE, CalculationKind, JobResult, ResultState, write_atomically
+from dft.jobs import LOG_FILE, TRAJECTORY_FILE, CalculationKind, JobResult, write_atomically
 from dft.patience import patiently
 from dft.restart import forget_densities
 
@@ -75,9 +75,9 @@ def begin(folder: Path, first: JobResult) -> None:
 
     if world.rank == 0:
         forget_densities([folder])  # the second must not go on from it
-        for name in (TRAJECTORY_FILE, LOG_FILE):
-            with suppress(FileNotFoundError):
-                (folder / name).replace(folder / f"first-{name}")
+        for path in (folder / TRAJECTORY_FILE, folder / LOG_FILE):
+            if path.exists():  # a slab that is held fixed has no trajectory
+                path.replace(folder / f"first-{path.name}")
         _write(folder, first)
 
 

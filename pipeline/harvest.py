@@ -122,9 +122,7 @@ class Judge:
         assert adslab.bulk_id is not None
         assert adslab.adsorbate is not None
         std, no_std = _or_why_not("error bar of the functional", lambda: self.ensemble_std(adslab), None)
-        warning, no_warning = _or_why_not(
-            "comparison of magnetic states", lambda: self.warning(adslab), ""
-        )
+        warning, no_warning = _or_why_not("comparison of magnetic states", lambda: self.warning(adslab), "")
         return Observation(
             calculation_id=adslab.id,
             site_id=outcome.site_id or adslab.site_id,

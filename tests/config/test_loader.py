@@ -216,8 +216,8 @@ def test_a_bad_key_is_named_with_line_value_and_what_is_allowed(key_line: str, e
         ),
         (
             ("CO: {}", "OH: {target_ev: 0, positions_a: [[0, 0, 0], [0, 0, 9]]}"),
-            "line 5: adsorbates.OH.positions_a: puts atoms 0 (O) and 1 (H) 9.00 Å apart, with no bond between "
-            "their parts of the adsorbate; allowed: 1.26 Å or less",
+            "line 5: adsorbates.OH.positions_a: puts atoms 0 (O) and 1 (H) 9.00 Å apart, with no bond "
+            "between their parts of the adsorbate; allowed: 1.26 Å or less",
         ),
         (
             ("CO: {}", "OOH: {target_ev: 0, positions_a: [[0, 0, 0], [0, 0, 3.0], [0, 0.9, 3.4]]}"),

@@ -1,4 +1,4 @@
-"""Slabs that came out without a moment: when they start once more, which energy is kept, what a kill costs."""
+"""Slabs that came out without a moment: when they start again, which energy is kept, what a kill costs."""
 
 from __future__ import annotations
 
@@ -114,10 +114,10 @@ def test_a_second_start_that_was_killed_anywhere_is_gone_on_with(tmp_path, emt_r
     whole = run(prepare(tmp_path / "whole", 1, nickel(), "slab", emt_recipe))
     assert whole.n_steps > 1
     n_killed = n_in_second = 0
-    for n, before in itertools.product(range(1, 40), (True, False)):
+    # Files are replaced 5 times by the first start, then twice as the second begins, 9 times by that.
+    for n, before in itertools.product((3, 6, 7, 8, 10, 13), (True, False)):
         home = tmp_path / f"{n}-{before}"
-        if not run_until_killed(prepare(home, 1, nickel(), "slab", emt_recipe), n, before=before):
-            break
+        assert run_until_killed(prepare(home, 1, nickel(), "slab", emt_recipe), n, before=before)
         n_killed += 1
         has_begun = (home / "attempt-1" / FIRST_FILE).exists()
         n_in_second += has_begun

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from config.loader import parse_campaign
+from config.loader import load_campaign, parse_campaign
+from pipeline.home import CampaignHome
 from tasks.cli.common import find_home
 from tests.tasks.campaigns import results, sabatier, start, starts
 from tests.waiting import wait_for
