@@ -166,7 +166,8 @@ def _print_plan(study: Study, path: Path, *, as_json: bool) -> int:
 def _run(study: Study, path: Path, tolerance_ev: float, *, as_json: bool) -> int:
     """Compute what is missing, report, and return the exit code."""
     from pipeline.capacity import capacity_of
-    from pipeline.convergence.study import StudyCampaign, close_study
+    from pipeline.convergence.study import StudyCampaign
+    from pipeline.given import close_given
     from pipeline.home import CampaignHome
     from pipeline.store import open_store
     from tasks.cli.driving import Notices, told_of_outages
@@ -181,7 +182,7 @@ def _run(study: Study, path: Path, tolerance_ev: float, *, as_json: bool) -> int
         campaign = StudyCampaign(study.settings, folder, store, study=study)
         if not _compute(campaign, notices, is_quiet=as_json):
             return EXIT_INTERRUPTED
-        close_study(campaign)
+        close_given(campaign)
         return _report(campaign, tolerance_ev, as_json=as_json)
 
 
