@@ -26,7 +26,7 @@ from dft.patience import patiently
 from dft.restart import forget_densities
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from dft.jobs import AtomsRecord, JobSpec
@@ -126,6 +126,18 @@ def settled(folder: Path, second: JobResult, spec: JobSpec) -> JobResult:
     told["second_moment"] = second.magnetic_moment
     is_lower = any(second.atoms.moments) and second.energy < first.energy
     return _with(second if is_lower else first, told | {"kept": "second" if is_lower else "first"}, spec)
+
+
+def has_failed(details: Mapping[str, Any]) -> bool:
+    """Tell whether a result was kept only because its second start failed.
+
+    Parameters
+    ----------
+    details
+        Those of the result.
+    """
+    told = details.get("second_start")
+    return told is not None and told["second_energy_ev"] is None
 
 
 def _with(kept: JobResult, told: dict[str, Any], spec: JobSpec) -> JobResult:

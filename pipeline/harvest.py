@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from config.errors import SabatierError
+from dft import second_start
 from dft.codes import FailureCode
 from dft.ensemble import CONTRIBUTIONS, delta_e_std
 from dft.jobs import CalculationKind, read_job
@@ -75,13 +76,20 @@ class Judge:
         return delta_e_std(details, self._details(slab), of_gases, self._reference(adslab))
 
     def warning(self, adslab: Calculation) -> str:
-        """Say that slab and adslab ended in different magnetic states; empty when they did not."""
+        """Say what speaks against the magnetic states of slab and adslab; empty when nothing does."""
         species = self.materialiser.settings.species(str(adslab.adsorbate))
         final = self.materialiser.final_atoms(adslab.id)
         change = change_beside_adsorbate(self.materialiser.relaxed_slab(adslab), final, len(species.symbols))
-        if change is None or change <= OTHER_STATE:
-            return ""
-        return f"a slab atom that the adsorbate does not touch changed its moment by {change:.2f} μB"
+        doubts = [
+            f"the {calculation.kind} lost its moments, and its second start failed"
+            for calculation in (self._required(adslab)[0], adslab)
+            if second_start.has_failed(self._details(calculation))
+        ]
+        if change is not None and change > OTHER_STATE:
+            doubts.append(
+                f"a slab atom that the adsorbate does not touch changed its moment by {change:.2f} μB"
+            )
+        return "; ".join(doubts)
 
     def _required(self, adslab: Calculation) -> tuple[Calculation, dict[str, Calculation]]:
         """Return the bare slab of an adslab, and its reference gases by molecule."""

@@ -105,6 +105,20 @@ def test_a_slab_that_changes_its_magnetic_state_under_an_adsorbate_is_told(
     assert ("moment" in warning) is warns
 
 
+@pytest.mark.parametrize(("second_ev", "warns"), [(None, True), (-1.5, False)])
+@pytest.mark.parametrize("kind", [CalculationKind.SLAB, CalculationKind.ADSLAB])
+def test_a_lost_moment_that_no_second_start_could_confirm_is_told(
+    campaign: Campaign, kind: CalculationKind, second_ev: float | None, warns: bool
+) -> None:
+    kinds = finished(campaign, "H")
+    result = campaign.store.result(kinds[kind].id)
+    assert result is not None
+    details = {"second_start": {"first_energy_ev": -2.0, "second_energy_ev": second_ev, "kept": "first"}}
+    campaign.store.save_result(result.model_copy(update={"details": details}))
+    warning = judge(campaign).warning(kinds[CalculationKind.ADSLAB])
+    assert warning == (f"the {kind} lost its moments, and its second start failed" if warns else "")
+
+
 @pytest.mark.parametrize(
     ("slab_details", "says"),
     [
