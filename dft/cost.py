@@ -1,17 +1,17 @@
 """Expected cost of a calculation, for planning: an order of magnitude, not a promise.
 
 A plane-wave SCF step costs, per k-point, a Fourier transform of every band and the orthogonalisation of
-all pairs of bands. With N electrons in a volume V at cutoff E this is proportional to
-``n_k · N · V · E^1.5 · (1 + N / N0)``, where n_k counts the k-points that symmetry leaves: a slab without
-symmetry costs several times what one of a symmetric face does. One factor, times the energies that a
-calculation takes, then fits bare and covered slabs.
+all pairs of bands. With N electrons in a volume V at cutoff E this work is proportional to
+``N · V · E^1.5 · (1 + N / N0)``. The k-points that count are those that symmetry leaves: a slab without
+symmetry costs several times what one of a symmetric face does. Times the energies that a calculation takes,
+one factor then fits bulks, bare and covered slabs.
 
 It rests on 78 calculations with RPBE without spin, 300 to 500 eV, on one core: the 32 of a demo, the 38 of
 a convergence study of H on Cu(111) (frozen slabs, 2 to 13 atoms) and the eight adslabs of
-``benchmarks/dft_cost.py`` (upper layers free, 4 to 8 atoms). Given the energies that they took, 60 of the 62
+``benchmarks/dft_cost.py`` (upper layers free, 4 to 8 atoms). Given the energies that they took, 61 of the 62
 bare and covered slabs cost what is expected within a factor of 1.5. That number is not known beforehand: by
-its mean, 47 are within a factor of 2 and 58 within 3; of 10 bulks 9 are within 2, of 6 gases all. Units: Å,
-eV, CPU-seconds.
+its mean, 47 are within a factor of 2 and 58 within 3; all 10 bulks are within 1.5, all 6 gases within 2.
+Units: Å, eV, CPU-seconds.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 
 START_SECONDS = 2.5
 """Interpreter, imports, set-up of the calculator."""
+EMT_SECONDS = 1.5
+KPOINT_SECONDS = 0.02
+"""Each energy and k-point, however small the cell."""
+WORK_SECONDS = 1.7e-8
+"""Each energy, with its forces, and unit of work."""
 CROSSOVER_ELECTRONS = 240.0
 """Electrons at which orthogonalisation costs as much as the transforms."""
-EMT_SECONDS = 1.5
-GAS_FACTOR = 1.2e-8
-BULK_FACTOR = 3.1e-8
-"""Each volume of the equation of state: cells so small that other things than the transforms count."""
-SLAB_FACTOR = 1.7e-8
-"""Each energy of a slab, bare or covered, with its forces."""
+GAS_ENERGIES = 2.0
 ADSLAB_ENERGIES = 4.3
 """Energies until an adsorbate has relaxed on a frozen slab, mean of 31: most take 3 or 4, CO up to 9, and
 19 where it went far."""
@@ -66,26 +66,27 @@ def cpu_seconds(recipe: RecipeSettings, kind: CalculationKind, atoms: Atoms) -> 
     from dft.setups import valence_electrons
 
     electrons = sum(valence_electrons(symbol, recipe.xc) for symbol in atoms.get_chemical_symbols())
-    work = float(n_irreducible(kpoint_mesh(recipe, atoms, kind), atoms))
-    work *= electrons * (1 + electrons / CROSSOVER_ELECTRONS)
-    work *= float(atoms.cell.volume) * recipe.cutoff_ev**1.5
+    work = electrons * (1 + electrons / CROSSOVER_ELECTRONS) * atoms.cell.volume * recipe.cutoff_ev**1.5
+    seconds = _n_energies(recipe, kind, atoms) * (KPOINT_SECONDS + WORK_SECONDS * work)
+    seconds *= n_irreducible(kpoint_mesh(recipe, atoms, kind), atoms)
     if any(starting_moments(recipe.spin, atoms) or []):
-        work *= SPIN_FACTOR
+        seconds *= SPIN_FACTOR
     if recipe.xc == "BEEF-vdW":
-        work *= BEEF_FACTOR
-    return float(START_SECONDS + work * _factor(recipe, kind, atoms))
+        seconds *= BEEF_FACTOR
+    return float(START_SECONDS + seconds)
 
 
-def _factor(recipe: RecipeSettings, kind: CalculationKind, atoms: Atoms) -> float:
+def _n_energies(recipe: RecipeSettings, kind: CalculationKind, atoms: Atoms) -> float:
+    """How many self-consistent energies a calculation is expected to take."""
     from dft.calculator import fixed_indices
 
     if kind is CalculationKind.GAS:
-        return GAS_FACTOR
+        return GAS_ENERGIES
     if kind is CalculationKind.BULK:
-        return BULK_FACTOR * recipe.eos_points
+        return float(recipe.eos_points)
     if len(fixed_indices(atoms)) < len(atoms):
-        return SLAB_FACTOR * RELAXED_ENERGIES
-    return SLAB_FACTOR * (1.0 if kind is CalculationKind.SLAB else ADSLAB_ENERGIES)
+        return RELAXED_ENERGIES
+    return 1.0 if kind is CalculationKind.SLAB else ADSLAB_ENERGIES
 
 
 def n_irreducible(mesh: tuple[int, int, int], atoms: Atoms) -> int:
