@@ -1,16 +1,18 @@
 """ΔE of H and CO on the (111) faces of seven metals against published values.
 
-Surfaces, sites, slabs, starting structures and verdicts are the pipeline's own, the lattice constant is that
-of the recipe. Every calculation is a job directory under ``--home``, laid out as in a campaign, and is
-shared by the rows that need it. What is finished is not done again: a run that was interrupted, or that
-asks for more metals, goes on where the last one stopped, an interrupted relaxation at its last frame. Rows
-that have not been computed are listed as such; the figures are over those that have. Sources of the
-values: see :data:`SOURCES`. Units: eV, Å, CPU-seconds.
+CO is compared with Falsig et al. (2008) first, H with Nørskov et al. (2005); why, and what else there is:
+see ``benchmarks/literature_values.py``.
+
+The rows are the given adslabs of a campaign (``pipeline/given.py``): its home, store, ledger, back-end,
+verdicts and job directories are those of any campaign, and ``sabatier status --home DIR`` tells how far it
+is. What is finished is not done again: a run that was interrupted, or that asks for more metals, goes on
+where the last one stopped. Rows that have not been computed are listed as such; the figures are over those
+that have. Units: eV, Å, CPU-seconds.
 
 Usage: ``python -m benchmarks.literature --home DIR [--recipe NAME] [--size NAME] [--metals Cu,Pd]
 [--adsorbates H,CO] [--cores N] [--plan | --report] [--json]``; ``--plan`` prints what is left and its
-estimated cost, ``--report`` the table as it stands. The last line is one JSON object with ``mad_ev``,
-``bias_ev`` and ``rank_correlation`` (Spearman). Exits with 1 when nothing could be computed.
+estimated cost, ``--report`` the table as it stands, without computing. The last line is one JSON object with
+``mad_ev``, ``bias_ev`` and ``rank_correlation`` (Spearman). Exits with 1 when nothing could be computed.
 """
 
 from __future__ import annotations
@@ -18,11 +20,9 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
-import subprocess
 import sys
-import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,19 +34,31 @@ import psutil
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.literature_values import SOURCES, TARGETS, sets_apart
 from config.campaign import BulkSelection, CampaignSettings
+from config.errors import SabatierError
 from config.loader import load_recipe
-from dft.jobs import CalculationKind, read_claim, read_result, write_job
+from dft.codes import FailureCode
+from dft.jobs import RESULT_FILE, read_claim
+from pipeline import batch
+from pipeline.attempts import declare_lost, unused_energy
+from pipeline.campaign import Campaign
 from pipeline.candidates import Planner
+from pipeline.domain import BROKEN, TERMINAL
+from pipeline.drivers import heartbeat
+from pipeline.ends import Drained, Held
+from pipeline.estimate import expected_cpu_seconds
+from pipeline.given import close_given, plan_given
 from pipeline.harvest import Judge
 from pipeline.home import CampaignHome
-from pipeline.materialise import Materialiser
+from pipeline.store import open_store
+from pipeline.store.records import Selection
 from pipeline.structures.bulks import load_bulks
 from pipeline.structures.sites import enumerate_sites
 from pipeline.structures.surfaces import enumerate_surfaces
+from tasks.cli.driving import Drain, Notices, register, signals_to
 
 if TYPE_CHECKING:
-    from dft.jobs import JobResult
     from pipeline.domain import Bulk, Calculation, Site, Surface
 
 BULKS = {
@@ -66,103 +78,10 @@ SIZES: Mapping[str, Mapping[str, float]] = {
 }
 """``tiny``: 1x1, three layers held fixed, to try the plumbing. ``small``: 2x2 (1/4 ML, as in the
 publications), three layers held fixed. ``full``: 2x2, four layers, two free."""
-RESTS_S = 2.0
-"""Between looks at what runs."""
+NO_LIMIT = 1.0e6
+"""CPU-hours of the table; minutes of a job, which nobody waits for."""
 SAME_PROCESS_S = 1.0
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where values come from; ``values`` by adsorbate and metal, eV."""
-
-    citation: str
-    doi: str
-    what: str
-    """Functional, cell and coverage, site."""
-    values: Mapping[str, Mapping[str, float]] = field(repr=False)
-
-
-SOURCES: Mapping[str, Source] = {
-    "norskov2005": Source(
-        "J. K. Nørskov et al., J. Electrochem. Soc. 152, J23 (2005), Table I",
-        "10.1149/1.1856988",
-        "RPBE (DACAPO), fcc(111), 3 layers, 1/4 ML, most stable site; no value for Al",
-        {"H": {"Cu": -0.05, "Ag": 0.27, "Au": 0.21, "Pd": -0.38, "Pt": -0.33, "Ni": -0.51}},
-    ),
-    "mamun2019": Source(
-        "O. Mamun et al., Sci. Data 6, 76 (2019), Catalysis-Hub",
-        "10.1038/s41597-019-0080-z",
-        "BEEF-vdW (Quantum ESPRESSO), fcc(111), 2x2, 3 layers, 1/4 ML, lowest site (top on Pt, else fcc)",
-        {"H": {"Au": 0.32, "Pd": -0.29, "Pt": -0.31}},
-    ),
-    "falsig2008": Source(
-        "H. Falsig et al., Angew. Chem. Int. Ed. 47, 4835 (2008), as CatMAP tabulates it (tests/config/"
-        "CO_oxidation/energies.txt; Medford et al., Catal. Lett. 145, 794 (2015)) less 2.74 eV of its CO(g)",
-        "10.1002/anie.200801479",
-        "RPBE (DACAPO), fcc(111); coverage and site are not in the table; read at second hand",
-        {"CO": {"Cu": -0.16, "Ag": 0.25, "Au": 0.30, "Pd": -1.19, "Pt": -1.04, "Ni": -1.11}},
-    ),
-    "experiment": Source(
-        "J. Wellendorff et al., Surf. Sci. 640, 36 (2015), as S. M. Sharada et al., Phys. Rev. B 100, 035439 "
-        "(2019), Table I, gives it less the PBE zero-point energy; half of H2 -> 2 H*",
-        "10.1016/j.susc.2015.03.023",
-        "single-crystal calorimetry and desorption, fcc(111), about 1/4 ML; no functional",
-        {
-            "H": {"Pd": -0.465, "Pt": -0.375, "Ni": -0.52},
-            "CO": {"Cu": -0.59, "Pd": -1.49, "Pt": -1.29, "Ni": -1.29},
-        },
-    ),
-}
-"""Left out for want of a value that could be checked: anything for Al, and RPBE values of Hammer, Hansen and
-Nørskov, Phys. Rev. B 59, 7413 (1999), and of Gajdoš et al., J. Phys.: Condens. Matter 16, 1141 (2004)."""
-
-
-class Files:
-    """What :class:`Materialiser` and :class:`Judge` ask of a store, from memory and the job directories."""
-
-    def __init__(self, home: CampaignHome) -> None:
-        self.home = home
-        self.planned: dict[str, Calculation] = {}
-        self.bulks: dict[str, Bulk] = {}
-        self.surfaces: dict[str, Surface] = {}
-        self.all_sites: dict[str, Site] = {}
-
-    def bulk(self, _campaign: str, identifier: str) -> Bulk:
-        """As ``Store.bulk``."""
-        return self.bulks[identifier]
-
-    def surface(self, _campaign: str, identifier: str) -> Surface:
-        """As ``Store.surface``."""
-        return self.surfaces[identifier]
-
-    def site(self, _campaign: str, identifier: str) -> Site:
-        """As ``Store.site``."""
-        return self.all_sites[identifier]
-
-    def sites(self, _campaign: str, surface_id: str) -> list[Site]:
-        """As ``Store.sites``."""
-        return [site for site in self.all_sites.values() if site.surface_id == surface_id]
-
-    def result(self, identifier: str) -> JobResult | None:
-        """Result of the newest attempt; None while there is none."""
-        attempt = self.home.last_attempt(identifier)
-        return read_result(self.home.job_dir(identifier, attempt)) if attempt else None
-
-    def calculations(
-        self, ids: Iterable[str], kinds: Iterable[CalculationKind] = tuple(CalculationKind)
-    ) -> list[Calculation]:
-        """As ``Store.calculations``."""
-        chosen = [self.planned[i] for i in ids if self.planned[i].kind in set(kinds)]
-        return [self.as_it_stands(calculation) for calculation in chosen]
-
-    def as_it_stands(self, calculation: Calculation) -> Calculation:
-        """Add attempt and energy to a planned calculation."""
-        result = self.result(calculation.id)
-        attempt = self.home.last_attempt(calculation.id)
-        return replace(calculation, attempt=attempt, energy=result.energy if result else None)
-
-    def save_observation(self, _observation: Any) -> None:
-        """The table is all that this benchmark keeps."""
+"""Two processes of one number that started within it are one."""
 
 
 @dataclass(frozen=True)
@@ -175,116 +94,165 @@ class Row:
     calculations: tuple[Calculation, ...]
     """All that it takes, prerequisites first, the adslab last."""
 
+    @property
+    def adslab(self) -> str:
+        """Id of the calculation that answers it."""
+        return self.calculations[-1].id
 
-class Benchmark:
-    """The rows of one recipe and size, and how far they have come."""
 
-    def __init__(self, home: Path, recipe: str, size: str, metals: list[str], adsorbates: list[str]) -> None:
-        self.home = CampaignHome(home)
-        self.files = Files(self.home)
-        self.settings = CampaignSettings(
-            name=f"literature-{recipe}-{size}",
-            bulks=BulkSelection(ids=tuple(BULKS[metal] for metal in metals)),
-            surfaces={"miller_indices": ((1, 1, 1),), **SIZES[size]},
-            adsorbates={name: {} for name in adsorbates},
-            recipe=load_recipe(recipe),
+@dataclass(frozen=True)
+class Table:
+    """The rows of one recipe and size, with the crystals, faces and sites that they are of."""
+
+    settings: CampaignSettings
+    """Alike whichever rows are wanted, so that a home may be asked for more."""
+    rows: tuple[Row, ...]
+    bulks: Mapping[str, Bulk]
+    surfaces: Mapping[str, Surface]
+    sites: Mapping[str, Site]
+
+    @property
+    def calculations(self) -> dict[str, Calculation]:
+        """Every calculation by id, prerequisites first."""
+        return {c.id: c for row in self.rows for c in row.calculations}
+
+
+def make_table(recipe: str, size: str, metals: list[str], adsorbates: list[str], cores: int) -> Table:
+    settings = CampaignSettings(
+        name=f"literature-{recipe}-{size}",
+        bulks=BulkSelection(ids=tuple(BULKS.values())),
+        surfaces={"miller_indices": ((1, 1, 1),), **SIZES[size]},
+        adsorbates={name: {} for name in SITES},
+        recipe=load_recipe(recipe),
+        budget={"calculations": len(BULKS) * len(SITES), "rounds": 0, "cpu_hours": NO_LIMIT},
+        execution={"backend": "local", "cores": cores, "timeout_minutes": NO_LIMIT},
+    )
+    bulks = load_bulks(BulkSelection(ids=tuple(BULKS[metal] for metal in metals)), Path())
+    surfaces = {bulk.id: enumerate_surfaces(bulk, settings.surfaces)[0] for bulk in bulks}
+    sites = {bulk.id: enumerate_sites(surfaces[bulk.id]) for bulk in bulks}
+    rows = [row for bulk in bulks for row in _rows(settings, bulk, surfaces[bulk.id], sites[bulk.id])]
+    return Table(
+        settings,
+        tuple(row for row in rows if row.adsorbate in adsorbates),
+        {bulk.id: bulk for bulk in bulks},
+        {surface.id: surface for surface in surfaces.values()},
+        {site.id: site for found in sites.values() for site in found},
+    )
+
+
+def _rows(settings: CampaignSettings, bulk: Bulk, surface: Surface, sites: list[Site]) -> Iterator[Row]:
+    hcp, fcc = (site for site in sites if site.kind == "hollow")  # hcp comes first
+    named = {"hcp": hcp, "fcc": fcc} | {site.kind: site for site in sites if site.kind != "hollow"}
+    planner = Planner(settings)
+    for candidate in planner.candidates(sites):
+        wanted = named[SITES[candidate.adsorbate][bulk.formula]]
+        if candidate.site.id == wanted.id:
+            calculations = planner.calculations(candidate, surface, bulk)
+            yield Row(bulk.formula, candidate.adsorbate, wanted, tuple(calculations))
+
+
+@dataclass(frozen=True)
+class TableCampaign(Campaign):
+    """A campaign that computes the rows of a table and chooses nothing itself."""
+
+    table: Table = field(kw_only=True)
+
+    def chosen_ids(self) -> list[str]:
+        """Adslabs of the rows that are asked for now."""
+        return [row.adslab for row in self.table.rows]
+
+
+@contextmanager
+def opened(table: Table, path: Path) -> Iterator[TableCampaign]:
+    """Open the table's home and store, everything that it takes planned there."""
+    home = CampaignHome(path.absolute())
+    home.adopt(table.settings)
+    with open_store(table.settings.store, home.path) as store:
+        campaign = TableCampaign(table.settings, home, store, table=table)
+        register(campaign)
+        plan_given(
+            campaign,
+            bulks=list(table.bulks.values()),
+            surfaces=list(table.surfaces.values()),
+            sites=list(table.sites.values()),
+            calculations=table.calculations.values(),
+            selections=[Selection(row.adslab, row.site.id, row.adsorbate) for row in table.rows],
         )
-        self.materialiser = Materialiser(self.files, self.settings)
-        self.rows = [row for bulk in load_bulks(self.settings.bulks, Path()) for row in self._rows(bulk)]
-        self.planned = self.files.planned
-
-    def _rows(self, bulk: Bulk) -> Iterator[Row]:
-        (surface,) = enumerate_surfaces(bulk, self.settings.surfaces)
-        sites = enumerate_sites(surface)
-        self.files.bulks[bulk.id] = bulk
-        self.files.surfaces[surface.id] = surface
-        self.files.all_sites.update({site.id: site for site in sites})
-        hcp, fcc = (site for site in sites if site.kind == "hollow")  # hcp comes first
-        named = {"hcp": hcp, "fcc": fcc} | {site.kind: site for site in sites if site.kind != "hollow"}
-        planner = Planner(self.settings)
-        for candidate in planner.candidates(sites):
-            wanted = named[SITES[candidate.adsorbate][bulk.formula]]
-            if candidate.site.id == wanted.id:
-                calculations = tuple(planner.calculations(candidate, surface, bulk))
-                self.files.planned.update({c.id: c for c in calculations})
-                yield Row(bulk.formula, candidate.adsorbate, wanted, calculations)
-
-    def left(self) -> list[Calculation]:
-        """Calculations without a result, prerequisites first."""
-        return [c for c in self.planned.values() if self.files.result(c.id) is None]
-
-    def estimate(self, calculation: Calculation) -> float:
-        """Expected CPU-seconds of a calculation."""
-        from pipeline.estimate import expected_cpu_seconds
-
-        return expected_cpu_seconds(calculation, self.settings, self.files.bulks, self.files.surfaces)
-
-    def compute(self, cores: int) -> None:
-        """Compute what is left, so many jobs at once, until nothing more can start."""
-        running: dict[str, subprocess.Popen[bytes] | None] = {}
-        while True:
-            running = {i: process for i, process in running.items() if self._is_running(i, process)}
-            ready = [c for c in self.left() if c.id not in running and self._is_ready(c)]
-            for calculation in ready[: cores - len(running)]:
-                running[calculation.id] = self._start(calculation)
-            if not running:
-                return
-            time.sleep(RESTS_S)
-
-    def _is_ready(self, calculation: Calculation) -> bool:
-        required = [self.files.result(i) for i in calculation.requires]
-        return all(result is not None and result.energy is not None for result in required)
-
-    def _is_running(self, identifier: str, process: subprocess.Popen[bytes] | None) -> bool:
-        if process is not None:
-            return process.poll() is None
-        return _lives(self.home.job_dir(identifier, self.home.last_attempt(identifier)))
-
-    def _start(self, calculation: Calculation) -> subprocess.Popen[bytes] | None:
-        """Start the next attempt, which goes on from the last; None if that one still runs somewhere."""
-        last = self.home.last_attempt(calculation.id)
-        if last and _lives(self.home.job_dir(calculation.id, last)):
-            return None
-        spec = self.materialiser.job_spec(calculation, last + 1)
-        spec = spec.model_copy(update={"cores": 1, "restart_from": f"attempt-{last}" if last else None})
-        folder = self.home.job_dir(calculation.id, last + 1)
-        write_job(folder, spec)
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        with (folder / "job.out").open("ab") as out:
-            command = [sys.executable, "-m", "dft.worker", str(folder)]
-            root = Path(__file__).resolve().parent.parent
-            return subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment, cwd=root)
-
-    def outcome(self, row: Row) -> dict[str, Any]:
-        """Where a row stands: its energy and verdict, or what is missing."""
-        base = {"metal": row.metal, "adsorbate": row.adsorbate, "site": row.site.label}
-        results = {c.id: self.files.result(c.id) for c in row.calculations}
-        if failed := [r for r in results.values() if r is not None and r.energy is None]:
-            return {**base, "state": f"failed: {failed[0].code}"}
-        if None in results.values():
-            done = sum(result is not None for result in results.values())
-            return {**base, "state": f"not computed, {done} of {len(results)} calculations there"}
-        adslab = self.files.as_it_stands(row.calculations[-1])
-        judge = Judge(self.files, self.materialiser, self.home, {})
-        verdict = judge.judge(adslab)
-        end = self.files.all_sites[verdict.site_id].label if verdict.site_id else None
-        return {
-            **base,
-            "state": verdict.code.value if verdict.code else "valid",
-            "end_site": end,
-            "delta_e_ev": judge.delta_e(adslab),
-            "cpu_seconds": results[row.calculations[-1].id].cpu_seconds,
-        }
+        yield campaign
+        close_given(campaign)
 
 
-def _lives(folder: Path) -> bool:
-    """Whether the worker that took an attempt still runs on this machine."""
-    claim = read_claim(folder) or {}
+def compute(campaign: TableCampaign) -> None:
+    """Bring all rows to their end; a first Ctrl-C waits for what runs and starts nothing more."""
+    close_dead(campaign)
+    drain, notices = Drain(), Notices()
+    watch = batch.Watch(on_notice=notices, is_draining=lambda: drain.requested)
+    with signals_to(drain), heartbeat(campaign.store, campaign.name, "benchmark"):
+        try:
+            batch.compute(campaign, watch, "the table", 1)
+        except (Drained, Held) as end:
+            notices(str(end))
+
+
+def close_dead(campaign: TableCampaign) -> None:
+    """Close attempts of workers that no back-end knows and that are gone; the next attempt goes on from them.
+
+    Homes begun before this benchmark was a campaign may hold such; a back-end looks after its own.
+    """
+    for identifier, calculation in campaign.table.calculations.items():
+        last = campaign.home.last_attempt(identifier)
+        folder = campaign.home.job_dir(identifier, last)
+        claim = read_claim(folder) or {}
+        is_strange = claim.get("role") == "worker" and not claim.get("job_id")
+        if is_strange and not (folder / RESULT_FILE).exists() and not _lives(claim):
+            lost = replace(calculation, attempt=last)
+            declare_lost(folder, lost, FailureCode.WORKER_LOST, "the worker vanished without a result")
+
+
+def _lives(claim: Mapping[str, Any]) -> bool:
+    """Whether the worker that made a claim still runs on this machine."""
     try:
-        process = psutil.Process(claim.get("pid", -1))
+        process = psutil.Process(claim["pid"])
         return abs(process.create_time() - claim["create_time"]) < SAME_PROCESS_S
-    except (psutil.Error, ValueError, KeyError):
+    except (psutil.Error, KeyError):
         return False
+
+
+def take_in(campaign: TableCampaign) -> None:
+    """Take results into the store that only the job directories hold; nothing is computed.
+
+    So a home without a store is reported, such as one whose jobs have been copied.
+    """
+    jobs = campaign.home.jobs
+    ids = [i for i, c in campaign.table.calculations.items() if unused_energy(jobs / i, c) is not None]
+    ledger = batch.Driver.of(campaign, batch.Watch()).ledger
+    before = None
+    while (counts := ledger.counts()) != before:
+        before = counts
+        ledger.step(ids)
+
+
+def outcome(campaign: TableCampaign, row: Row) -> dict[str, Any]:
+    """Where a row stands: its energy and verdict, or what is missing."""
+    base = {"metal": row.metal, "adsorbate": row.adsorbate, "site": row.site.label}
+    found = campaign.store.calculations(ids=[c.id for c in row.calculations])
+    adslab = next(c for c in found if c.id == row.adslab)
+    if adslab.energy is None:
+        if failed := [c for c in found if c.state in BROKEN and c.code is not FailureCode.DEPENDENCY_FAILED]:
+            return {**base, "state": f"failed: {failed[0].code}"}
+        done = sum(c.state in TERMINAL for c in found)
+        return {**base, "state": f"not computed, {done} of {len(found)} calculations there"}
+    observed = campaign.store.observations(calculation_ids=[row.adslab])
+    judge = Judge(campaign.store, campaign.materialiser, campaign.home, {})
+    return {
+        **base,
+        "state": adslab.code.value if adslab.code else "valid",
+        "end_site": campaign.table.sites[observed[0].site_id].label if observed else None,
+        "delta_e_ev": judge.delta_e(adslab),
+        "ensemble_std_ev": observed[0].ensemble_std_ev if observed else None,
+        "warning": observed[0].warning if observed else "",
+        "cpu_seconds": adslab.cpu_seconds,
+    }
 
 
 def figures(outcomes: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, Any]]]:
@@ -292,9 +260,9 @@ def figures(outcomes: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, Any
     from scipy.stats import spearmanr
 
     found: dict[str, dict[str, dict[str, Any]]] = {}
-    pairs = itertools.product(sorted({o["adsorbate"] for o in outcomes}), SOURCES.items())
-    for adsorbate, (name, source) in pairs:
-        values = source.values.get(adsorbate, {})
+    pairs = itertools.product(sorted({o["adsorbate"] for o in outcomes}), SOURCES)
+    for adsorbate, name in sorted(pairs, key=lambda pair: (pair[0], pair[1] != TARGETS[pair[0]][0])):
+        values = SOURCES[name].values.get(adsorbate, {})
         sound = [o for o in outcomes if o["adsorbate"] == adsorbate and o.get("end_site")]
         both = [(o["delta_e_ev"], values[o["metal"]]) for o in sound if o["metal"] in values]
         if not both:
@@ -307,6 +275,7 @@ def figures(outcomes: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, Any
             "mad_ev": float(np.abs(own - published).mean()),
             "bias_ev": float((own - published).mean()),
             "rank_correlation": rank,
+            "target_mad_ev": TARGETS[adsorbate][1] if name == TARGETS[adsorbate][0] else None,
         }
     return found
 
@@ -322,23 +291,31 @@ def print_table(outcomes: list[dict[str, Any]], summary: dict[str, Any]) -> None
     for adsorbate, by_source in summary.items():
         for name, f in by_source.items():
             rank = "" if f["rank_correlation"] is None else f", rank correlation {f['rank_correlation']:.2f}"
+            target = f" (wanted: {f['target_mad_ev']:.2f})" if f["target_mad_ev"] else ""
             print(
                 f"{adsorbate:3s} against {name:12s}{f['n']:2d} metals: mean absolute deviation "
-                f"{f['mad_ev']:.2f} eV, mean deviation {f['bias_ev']:+.2f} eV{rank}"
+                f"{f['mad_ev']:.2f} eV{target}, mean deviation {f['bias_ev']:+.2f} eV{rank}"
+            )
+        for pair, apart in sets_apart()[adsorbate].items():
+            print(
+                f"{adsorbate:3s} {pair} are {apart['mean_ev']:.2f} eV apart themselves, at most "
+                f"{apart['max_ev']:.2f}, over {apart['n']} metals"
             )
     for name, source in SOURCES.items():
         print(f"{name:12s} {source.citation}, doi:{source.doi}: {source.what}")
 
 
-def print_plan(benchmark: Benchmark, cores: int) -> dict[str, Any]:
+def print_plan(table: Table, path: Path, cores: int) -> dict[str, Any]:
     """What is left and its estimated cost."""
-    costs = {c.label: benchmark.estimate(c) for c in benchmark.left()}
-    for label, seconds in costs.items():
-        print(f"{label:44s}{seconds / 3600:8.2f} CPU-hours")
-    hours = sum(costs.values()) / 3600
-    print(f"{len(costs)} of {len(benchmark.planned)} calculations left: {hours:.1f} CPU-hours (estimated),")
+    jobs = CampaignHome(path).jobs
+    left = [c for i, c in table.calculations.items() if unused_energy(jobs / i, c) is None]
+    seconds = [expected_cpu_seconds(c, table.settings, table.bulks, table.surfaces) for c in left]
+    for calculation, each in zip(left, seconds, strict=True):
+        print(f"{calculation.label:44s}{each / 3600:8.2f} CPU-hours")
+    hours = sum(seconds) / 3600
+    print(f"{len(left)} of {len(table.calculations)} calculations left: {hours:.1f} CPU-hours (estimated),")
     print(f"{hours / cores:.1f} hours on {cores} cores")
-    return {"calculations_left": len(costs), "cpu_hours_left_estimated": hours}
+    return {"calculations_left": len(left), "cpu_hours_left_estimated": hours}
 
 
 def parse() -> SimpleNamespace:
@@ -362,20 +339,24 @@ def parse() -> SimpleNamespace:
 def main() -> int:
     options = parse()
     metals, adsorbates = options.metals.split(","), options.adsorbates.split(",")
-    benchmark = Benchmark(options.home, options.recipe, options.size, metals, adsorbates)
+    table = make_table(options.recipe, options.size, metals, adsorbates, options.cores)
     head = {"benchmark": "literature", "recipe": options.recipe, "size": options.size}
     if options.plan:
-        print(json.dumps({**head, **print_plan(benchmark, options.cores)}))
+        print(json.dumps({**head, **print_plan(table, options.home, options.cores)}))
         return 0
-    if not options.report:
-        benchmark.compute(options.cores)
-    outcomes = [benchmark.outcome(row) for row in benchmark.rows]
+    with opened(table, options.home) as campaign:
+        (take_in if options.report else compute)(campaign)
+        outcomes = [outcome(campaign, row) for row in table.rows]
     summary = figures(outcomes)
     if not options.json:
         print_table(outcomes, summary)
-    print(json.dumps({**head, "figures": summary, "rows": outcomes}))
+    document = {**head, "figures": summary, "sets_apart": sets_apart(), "rows": outcomes}
+    print(json.dumps(document))
     return 0 if any("delta_e_ev" in o for o in outcomes) else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except SabatierError as error:
+        sys.exit(f"literature: {error}")

@@ -23,7 +23,7 @@ from pydantic import Field, field_validator
 from config.recipe import StrictModel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 HIT_WINDOW_EV = 0.10
 """Half-width of what counts as a hit in Tran and Ulissi, eV."""
@@ -37,6 +37,11 @@ NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,29}"
 MIN_DISTANCE_A = 0.5
 """Atoms of an adsorbate that are nearer than this are a slip of the pen; H2, the shortest molecule, has
 0.74 Å."""
+LONGEST_BOND = 1.3
+"""Atoms farther apart than this times the sum of their covalent radii are not bonded, neither at the start
+nor in the verdict on what became of an adsorbate (:mod:`dft.geometry`)."""
+MIN_SIMILARITY = 65.0
+"""Keys at least this alike (rapidfuzz ratio, 0 to 100) are taken for slips of the pen."""
 BALANCE_TOLERANCE = 1.0e-3
 """Atoms that a reference may miss an adsorbate's by: a third is written 0.333."""
 
@@ -184,8 +189,22 @@ def first_problem(name: str, given: Mapping[str, Any]) -> tuple[str | None, str]
     if not {*SPECIES_KEYS} & set(given) and name not in shipped():
         return None, _unknown(name)
     if "target_ev" not in given and "target_ev" not in shipped().get(name, {}):
+        if (slip := _meant_as("target_ev", given)) is not None:
+            allowed = ", ".join(AdsorbateSettings.model_fields)
+            return slip, f"unknown key (did you mean 'target_ev'?); allowed: {allowed}"
         return "target_ev", f"is missing: Sabatier knows no published optimum of {name}; give the ΔE you want"
     return None
+
+
+def _meant_as(key: str, given: Mapping[str, Any]) -> str | None:
+    """Find an unknown key that is spelled much like ``key``."""
+    from rapidfuzz import fuzz, process, utils
+
+    unknown = [each for each in given if each not in AdsorbateSettings.model_fields]
+    alike = process.extractOne(
+        key, unknown, scorer=fuzz.ratio, processor=utils.default_process, score_cutoff=MIN_SIMILARITY
+    )
+    return alike[0] if alike else None
 
 
 def problems(name: str, settings: AdsorbateSettings) -> Iterator[tuple[str | None, str]]:
@@ -221,7 +240,8 @@ def _shape_problems(keys: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     from ase.data import chemical_symbols
 
     symbols, positions = keys["atoms"], keys["positions_a"]
-    if wrong := [s for s in symbols if s not in chemical_symbols[1:]]:
+    wrong = [s for s in symbols if s not in chemical_symbols[1:]]
+    if wrong:
         yield "atoms", f"{wrong[0]!r} is not a chemical element"
     if len(symbols) != len(positions):
         yield "positions_a", f"gives {len(positions)} positions for {len(symbols)} atoms"
@@ -231,10 +251,36 @@ def _shape_problems(keys: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             told = f"puts atoms {j} and {i} {distance:.2f} Å apart; allowed: {MIN_DISTANCE_A} Å or more"
             yield "positions_a", told
             return
+    if not wrong and (gap := _gap(symbols, positions)) is not None:
+        yield "positions_a", gap
     if (keys.get("binding_atom") or 0) >= len(symbols):
         yield "binding_atom", f"got {keys['binding_atom']}; allowed: 0 to {len(symbols) - 1}"
     if math.hypot(*(keys.get("orientation") or (0.0, 0.0, 1.0))) < 1.0e-3:
         yield "orientation", "is no direction: its length is 0"
+
+
+def _gap(symbols: Sequence[str], positions: Sequence[Vector]) -> str | None:
+    """Say between which atoms an adsorbate falls into pieces; None if it hangs together."""
+    from ase.data import atomic_numbers, covalent_radii
+
+    def longest(i: int, j: int) -> float:
+        return LONGEST_BOND * float(sum(covalent_radii[atomic_numbers[symbols[k]]] for k in (i, j)))
+
+    def excess(pair: tuple[int, int]) -> float:
+        return math.dist(positions[pair[0]], positions[pair[1]]) / longest(*pair)
+
+    bound, left = [0], set(range(1, len(symbols)))
+    while left:
+        i, j = min(itertools.product(bound, sorted(left)), key=excess)
+        if excess((i, j)) > 1.0:
+            distance = math.dist(positions[i], positions[j])
+            return (
+                f"puts atoms {i} ({symbols[i]}) and {j} ({symbols[j]}) {distance:.2f} Å apart, with no bond "
+                f"between their parts of the adsorbate; allowed: {longest(i, j):.2f} Å or less"
+            )
+        bound.append(j)
+        left.remove(j)
+    return None
 
 
 def _reference_problems(keys: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

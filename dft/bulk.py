@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from dft import restart
 from dft.codes import CalculationFailedError, FailureCode
 from dft.jobs import LOG_FILE, CalculationKind
-from dft.recovery import NO_REMEDY, Remedy
+from dft.recovery import NO_REMEDY, Remedy, detour, detoured
 from dft.sanity import check_finite
 from dft.watch import Watch
 
@@ -75,7 +75,8 @@ def equation_of_state(
 ) -> EquationOfState:
     """Compute the equilibrium volume of a crystal.
 
-    Runs in the primitive cell, with the k-point mesh of the given volume throughout.
+    Runs in the primitive cell, with the k-point mesh of the given volume throughout. Every volume ends at the
+    recipe's own settings, and corrections lead each of them there.
 
     Parameters
     ----------
@@ -98,7 +99,7 @@ def equation_of_state(
     StoppedError
         When the watch says so.
     """
-    from dft.calculator import build
+    from dft.calculator import build, gpaw_parameters
     from dft.relaxation import set_initial_moments, total_moment
 
     watch = watch or Watch(job_dir)
@@ -109,11 +110,15 @@ def equation_of_state(
     computed = _earlier_volumes(recipe, earlier, atoms.get_volume(), watch)
     primitive.calc = build(recipe, primitive, CalculationKind.BULK, job_dir / LOG_FILE, remedy)
     watch.follow(primitive.calc)
+    parameters = gpaw_parameters(recipe, primitive, CalculationKind.BULK, remedy)
+    first = detoured(parameters, remedy)
 
     def compute(index: int) -> tuple[float, float]:
         if index not in computed:
             watch.boundary(len(computed))
             primitive.set_cell(cell * strain_scale(recipe, index), scale_atoms=True)
+            if first is not None:  # every volume by the same way, not only the one that comes first
+                detour(primitive.calc, first, parameters)
             energy = float(primitive.get_potential_energy()) * copies
             check_finite("energy", energy)
             moment = total_moment(primitive, copies)

@@ -81,8 +81,18 @@ def members(contributions_ev: Sequence[float]) -> Floats:
     """Energies of the members minus that of BEEF-vdW itself, eV, shape (:data:`N_MEMBERS`,).
 
     Member for member they belong to the same functional in every calculation.
+
+    Raises
+    ------
+    ValueError
+        If the contributions are not :data:`N_CONTRIBUTIONS` finite numbers.
     """
-    energies: Floats = coefficients() @ np.asarray(contributions_ev, dtype=float)
+    found = np.asarray(contributions_ev, dtype=float)
+    if found.shape != (N_CONTRIBUTIONS,) or not np.isfinite(found).all():
+        n_finite = int(np.isfinite(found).sum())
+        message = f"{n_finite} finite contributions to the ensemble, {N_CONTRIBUTIONS} are wanted"
+        raise ValueError(message)
+    energies: Floats = coefficients() @ found
     return energies
 
 
@@ -107,6 +117,11 @@ def delta_e_std(
     -------
     float or None
         None unless all of them have contributions.
+
+    Raises
+    ------
+    ValueError
+        If the contributions of one are damaged.
     """
     terms = [(1.0, adslab), (-1.0, slab), *((-c, gases.get(m, {})) for m, c in reference.items())]
     if not all(CONTRIBUTIONS in details for _, details in terms):

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from config.adsorbates import LONGEST_BOND
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -21,8 +23,8 @@ if TYPE_CHECKING:
 
 Image = tuple[int, tuple[int, int, int]]
 """A periodic copy of an atom: its index and by how many cell vectors it is moved."""
-BROKEN_BOND = 1.3
-"""A bond longer than this times its covalent sum is broken. For CO that is 1.85 Å: upright CO has 1.14
+BROKEN_BOND = LONGEST_BOND
+"""A bond longer than this times (1.3) its covalent sum is broken. For CO that is 1.85 Å: upright CO has 1.14
 to 1.20 Å, CO bent over on early transition metals up to 1.4 Å, and the barrier to C + O lies near
 1.9 Å."""
 NEIGHBOUR = 1.3

@@ -165,7 +165,8 @@ class JobResult(FileModel):
     details: dict[str, Any] = Field(default_factory=dict)
     """Kind-specific figures (bulk: ``volumes``, ``energies``, ``linear_scale``, ``bulk_modulus_gpa``; the
     others, with BEEF-vdW: ``beef_contributions_ev``), and
-    of an attempt that went on from another: ``restarted_from``, ``steps_before``."""
+    of an attempt that went on from another: ``restarted_from``, ``steps_before``; ``corrections``,
+    ``second_start``."""
     cpu_seconds: float = 0.0
     wall_seconds: float = 0.0
     peak_memory_mib: float = 0.0

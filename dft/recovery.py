@@ -216,6 +216,24 @@ def detoured(parameters: Mapping[str, Any], remedy: Remedy) -> dict[str, Any] | 
     return dict(parameters) | {"occupations": parameters["occupations"] | {"width": width}}
 
 
+def detour(calculator: Any, first: Mapping[str, Any], parameters: Mapping[str, Any]) -> None:
+    """Have a calculator that has converged before take a detour again, at the next structure.
+
+    Parameters
+    ----------
+    calculator : gpaw.new.ase_interface.ASECalculator
+        Of another cell, so that it begins its next calculation with the parameters that it has then.
+    first
+        Those of the first density, from :func:`detoured`.
+    parameters
+        Those of the recipe.
+    """
+    from gpaw.dft import Parameters
+
+    calculator.params = Parameters(**first)
+    land(calculator, parameters)
+
+
 def land(calculator: Any, parameters: Mapping[str, Any]) -> None:
     """Have a calculator go on to other parameters once it has converged.
 

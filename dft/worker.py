@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from config.errors import ExecutionError
-from dft import ensemble, recovery
+from dft import ensemble, recovery, second_start
 from dft.codes import CalculationFailedError, FailureCode
 from dft.execution.base import JOB_ID_VARIABLE
 from dft.guard import done, guarded
@@ -111,7 +111,9 @@ def _say(text: str) -> None:
 def _attempt(spec: JobSpec, folder: Path, watch: Watch) -> JobResult:
     with watch.stopping_at_once():
         _announce(folder, spec)
-        recovery.inherit(folder, earlier_attempts(spec, folder))
+        earlier = earlier_attempts(spec, folder)
+        recovery.inherit(folder, earlier)
+        second_start.inherit(folder, earlier)
         if spec.cores > 1:
             return _recovering(spec, folder, watch, lambda: run_ranks(spec, folder))
         leave_launcher()
@@ -121,6 +123,8 @@ def _attempt(spec: JobSpec, folder: Path, watch: Watch) -> JobResult:
 def _recovering(spec: JobSpec, folder: Path, watch: Watch, work: Callable[[], JobResult]) -> JobResult:
     """Compute, and again with one correction more as long as a ladder has one against the failure.
 
+    A second start that fails is not corrected: there is a first.
+
     Raises
     ------
     StoppedError
@@ -128,13 +132,15 @@ def _recovering(spec: JobSpec, folder: Path, watch: Watch, work: Callable[[], Jo
     """
     for _ in range(MAX_CORRECTIONS):  # counted here, too: the record may be on a disk that is not read
         result = guarded(spec, work)
+        if second_start.read_first(folder) is not None:
+            return second_start.settled(folder, result, spec)
         correction = recovery.next_correction(result, folder, is_magnetic=lambda: _is_magnetic(spec))
         if correction is None:
             return result
         recovery.take(folder, correction, result, cpu_seconds())
         _say(f"{result.code}: {correction.name}, which {correction.says}")
         watch.heed()
-    return guarded(spec, work)
+    return second_start.settled(folder, guarded(spec, work), spec)
 
 
 def _is_magnetic(spec: JobSpec) -> bool:
@@ -158,6 +164,11 @@ def _deliver(folder: Path, result: JobResult) -> None:
 def compute(spec: JobSpec, folder: Path, watch: Watch) -> JobResult:
     """Run the calculation in this process (or, under MPI, in all ranks alike).
 
+    Returns
+    -------
+    JobResult
+        Of the last start; :func:`dft.second_start.settled` chooses between two.
+
     Raises
     ------
     CalculationFailedError
@@ -170,9 +181,24 @@ def compute(spec: JobSpec, folder: Path, watch: Watch) -> JobResult:
     check_contacts(atoms)
     if spec.kind is CalculationKind.BULK:
         return _compute_bulk(spec, atoms, folder, watch)
+    folders, remedy = _state(spec, folder)
+    begun = second_start.begun(folders)
+    if folder not in begun:
+        first = _relaxed(spec, atoms, folder, watch, folders, remedy)
+        if not second_start.is_due(first, remedy):
+            return first
+        second_start.begin(folder, first)
+    else:
+        first = begun[folder]
+    return _relaxed(spec, second_start.start(first).to_atoms(), folder, watch, list(begun), remedy)
+
+
+def _relaxed(
+    spec: JobSpec, atoms: Atoms, folder: Path, watch: Watch, earlier: list[Path], remedy: recovery.Remedy
+) -> JobResult:
     from dft.relaxation import relax
 
-    relaxed = relax(spec.recipe, atoms, spec.kind, folder, watch, *_state(spec, folder))
+    relaxed = relax(spec.recipe, atoms, spec.kind, folder, watch, earlier, remedy)
     return done(
         spec,
         energy=relaxed.energy_ev,

@@ -8,8 +8,10 @@ gives a ΔE of its own. Units: eV.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from config.errors import SabatierError
+from dft import second_start
 from dft.codes import FailureCode
 from dft.ensemble import CONTRIBUTIONS, delta_e_std
 from dft.jobs import CalculationKind, read_job
@@ -19,12 +21,14 @@ from pipeline.domain import Observation
 from pipeline.structures.adsorbates import site_images
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from pipeline.domain import Calculation
     from pipeline.home import CampaignHome
     from pipeline.materialise import Materialiser
     from pipeline.store.repository import Store
+
+_T = TypeVar("_T")
 
 OBSERVED = frozenset({None, FailureCode.MIGRATED})
 """Verdicts whose energy is an adsorption energy: of the site that was meant, or of another one."""
@@ -72,13 +76,20 @@ class Judge:
         return delta_e_std(details, self._details(slab), of_gases, self._reference(adslab))
 
     def warning(self, adslab: Calculation) -> str:
-        """Say that slab and adslab ended in different magnetic states; empty when they did not."""
+        """Say what speaks against the magnetic states of slab and adslab; empty when nothing does."""
         species = self.materialiser.settings.species(str(adslab.adsorbate))
         final = self.materialiser.final_atoms(adslab.id)
         change = change_beside_adsorbate(self.materialiser.relaxed_slab(adslab), final, len(species.symbols))
-        if change is None or change <= OTHER_STATE:
-            return ""
-        return f"a slab atom that the adsorbate does not touch changed its moment by {change:.2f} μB"
+        doubts = [
+            f"the {calculation.kind} lost its moments, and its second start failed"
+            for calculation in (self._required(adslab)[0], adslab)
+            if second_start.has_failed(self._details(calculation))
+        ]
+        if change is not None and change > OTHER_STATE:
+            doubts.append(
+                f"a slab atom that the adsorbate does not touch changed its moment by {change:.2f} μB"
+            )
+        return "; ".join(doubts)
 
     def _required(self, adslab: Calculation) -> tuple[Calculation, dict[str, Calculation]]:
         """Return the bare slab of an adslab, and its reference gases by molecule."""
@@ -118,6 +129,8 @@ class Judge:
         assert adslab.site_id is not None
         assert adslab.bulk_id is not None
         assert adslab.adsorbate is not None
+        std, no_std = _or_why_not("error bar of the functional", lambda: self.ensemble_std(adslab), None)
+        warning, no_warning = _or_why_not("comparison of magnetic states", lambda: self.warning(adslab), "")
         return Observation(
             calculation_id=adslab.id,
             site_id=outcome.site_id or adslab.site_id,
@@ -129,9 +142,22 @@ class Judge:
             recipe_digest=adslab.recipe_digest,
             round=self.round_of.get(adslab.id, 0),
             attempt=adslab.attempt,
-            ensemble_std_ev=self.ensemble_std(adslab),
-            warning=self.warning(adslab),
+            ensemble_std_ev=std,
+            warning="; ".join(filter(None, [warning, no_std, no_warning])),
         )
+
+
+def _or_why_not(what: str, find: Callable[[], _T], absent: _T) -> tuple[_T, str]:
+    """Find what only goes with ΔE, or say why there is none: ΔE is kept without it.
+
+    What the store and the disk say is no property of the result: another look may find it.
+    """
+    try:
+        return find(), ""
+    except (SabatierError, OSError):
+        raise
+    except Exception as error:
+        return absent, f"no {what}: {type(error).__name__}: {error}"
 
 
 def adsorption_energy(

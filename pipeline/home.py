@@ -125,8 +125,7 @@ class CampaignHome:
         ConfigError
             If the folder holds a campaign that differs in one of :data:`FROZEN_KEYS`.
         """
-        if self.exists():
-            self._refuse_another_campaign(settings)
+        self.check(settings)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             for folder in (self.jobs, self.predictions, self.results):
@@ -136,7 +135,16 @@ class CampaignHome:
             message = f"cannot write the campaign's home {self.path}: {error.strerror or error}"
             raise ConfigError(message) from error
 
-    def _refuse_another_campaign(self, settings: CampaignSettings) -> None:
+    def check(self, settings: CampaignSettings) -> None:
+        """Refuse settings that :meth:`adopt` would refuse; nothing is written.
+
+        Raises
+        ------
+        ConfigError
+            If the folder holds a campaign that differs in one of :data:`FROZEN_KEYS`.
+        """
+        if not self.exists():
+            return
         before, after = self.load_settings().model_dump(mode="json"), settings.model_dump(mode="json")
         before["adsorbate names"], after["adsorbate names"] = (
             _adsorbate_keys(self.load_settings()),

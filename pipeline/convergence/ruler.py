@@ -19,8 +19,13 @@ if TYPE_CHECKING:
 
     from pipeline.domain import Surface
 
-CUTOFFS_EV = (300.0, 350.0, 400.0, 500.0, 600.0)
-VACUUMS_A = (6.0, 8.0, 12.0, 16.0)
+DEFAULTS = {
+    "cutoff": (300.0, 350.0, 400.0, 500.0, 600.0),
+    "vacuum": (6.0, 8.0, 12.0, 16.0),
+    "smearing": (0.2, 0.1, 0.05, 0.025),
+    "fmax": (0.1, 0.05, 0.03, 0.01),
+}
+"""Values of parameters whose default series is the same on every surface: eV, Å, eV, eV/Å."""
 MESH_STEPS = (-2, -1, 1, 2, 4)
 """Default k-points: so many more than the starting recipe has, along the direction that has most."""
 LAYER_STEPS = (-1, 1, 2, 3)
@@ -72,8 +77,9 @@ class Ruler:
         if parameter.name == "layers":
             level = float(self._slab(setting).get_tags().max())
             return Point(f"{level:.0f} layers", level, level, setting, is_start)
-        level = float(getattr(getattr(setting, parameter.section), parameter.key))
-        return Point(f"{level:g} {parameter.unit}", level, level, setting, is_start)
+        value = float(getattr(getattr(setting, parameter.section), parameter.key))
+        level = -value if parameter.is_falling else value
+        return Point(f"{value:g} {parameter.unit}", level, level, setting, is_start)
 
     def _point(self, parameter: Parameter, start: Setting, given: float) -> Point:
         try:
@@ -93,10 +99,8 @@ class Ruler:
         return self._height(int(given)) if parameter.name == "layers" else self._width(int(given))
 
     def _defaults(self, parameter: Parameter, start: Setting) -> list[float]:
-        if parameter.name == "cutoff":
-            return list(CUTOFFS_EV)
-        if parameter.name == "vacuum":
-            return list(VACUUMS_A)
+        if parameter.name in DEFAULTS:
+            return list(DEFAULTS[parameter.name])
         if parameter.name == "supercell":
             return [float(min(self._repeats(start)) + step) for step in SUPERCELL_STEPS]
         if parameter.name == "layers":

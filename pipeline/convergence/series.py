@@ -39,6 +39,8 @@ class Parameter:
     unit: str = ""
     is_counted: bool = False
     """Values are whole numbers, from which the setting in Å follows."""
+    is_falling: bool = False
+    """Smaller values are the denser ones."""
     replaces: tuple[str, ...] = ()
     """Keys that would take its place."""
 
@@ -59,9 +61,15 @@ PARAMETERS: Mapping[str, Parameter] = {
         Parameter("layers", "height of the slab", "layers", "surfaces", "min_height_a", is_counted=True),
         Parameter("vacuum", "vacuum", "vacuum (Å)", "surfaces", "vacuum_a", unit="Å"),
         Parameter("supercell", "supercell", "surface cells", "surfaces", "min_lateral_a", is_counted=True),
+        Parameter("smearing", "smearing", "width (eV)", "recipe", "smearing_ev", unit="eV", is_falling=True),
+        Parameter(
+            "fmax", "largest force", "fmax (eV/Å)", "recipe", "fmax_ev_per_a", unit="eV/Å", is_falling=True
+        ),
     )
 }  # fmt: skip
 """Every parameter that a study can vary, in the order of its report."""
+ON_REQUEST = frozenset({"smearing", "fmax"})
+"""Those that are only varied when asked for: recipes hardly differ in them."""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from pipeline.campaign import SECONDS_PER_HOUR, Campaign
 from pipeline.candidates import Planner
 from pipeline.convergence.series import PARAMETERS, Setting
 from pipeline.domain import CalculationState
+from pipeline.given import plan_given
 from pipeline.materialise import Materialiser
 from pipeline.progress import Progress
 
@@ -160,39 +161,17 @@ class StudyProgress(Progress):
 
 def plan_study(campaign: StudyCampaign) -> None:
     """Put the study into its store, its new adslabs as a round; what is there stays untouched."""
-    from pipeline.enumeration import BULKS, SITES, SURFACES
-    from pipeline.store.records import RoundRecord, Selection
-    from pipeline.versions import package_versions
+    from pipeline.store.records import Selection
 
-    store, name, subject = campaign.store, campaign.name, campaign.study.subject
-    store.save_bulks(name, [subject.bulk])
-    store.save_surfaces(name, [subject.surface])
-    store.save_sites(name, subject.sites)
-    for stage, count in ((BULKS, 1), (SURFACES, 1), (SITES, len(subject.sites))):
-        store.mark_stage(name, stage, count)
-    store.plan(campaign.study.calculations.values())
-    rounds = campaign.rounds()
-    known = {i for r in rounds for i in r.calculation_ids}
-    new = [i for i in campaign.study.adslab_ids if i not in known]
-    if new:
-        record = RoundRecord(
-            campaign=name,
-            number=len(rounds),
-            selections=tuple(Selection(i, subject.site.id, subject.adsorbate) for i in new),
-            seed=campaign.settings.seed,
-            config_digest=campaign.settings.digest(),
-            versions=package_versions(),
-        )
-        store.create_round(record)
-
-
-def close_study(campaign: StudyCampaign) -> None:
-    """Close the rounds whose calculations have all come to an end."""
-    from pipeline.batch import is_computed
-
-    for record in campaign.rounds():
-        if not record.is_closed and is_computed(campaign, record.number):
-            campaign.store.close_round(campaign.name, record.number)
+    study, subject = campaign.study, campaign.study.subject
+    plan_given(
+        campaign,
+        bulks=[subject.bulk],
+        surfaces=[subject.surface],
+        sites=subject.sites,
+        calculations=study.calculations.values(),
+        selections=[Selection(i, subject.site.id, subject.adsorbate) for i in study.adslab_ids],
+    )
 
 
 def plan_document(study: Study, home: CampaignHome) -> dict[str, Any]:

@@ -63,7 +63,9 @@ def command(
     only: Annotated[
         str | None,
         typer.Option(
-            "--only", help="Series to run, of cutoff,kpoints,layers,vacuum,supercell.", metavar="LIST"
+            "--only",
+            help="Series to run, of cutoff,kpoints,layers,vacuum,supercell,smearing,fmax.",
+            metavar="LIST",
         ),
     ] = None,
     cutoff: Annotated[
@@ -83,6 +85,12 @@ def command(
         str | None,
         typer.Option("--supercell", help="Widths, in surface cells: 1,2,3.", metavar="LIST"),
     ] = None,
+    smearing: Annotated[
+        str | None, typer.Option("--smearing", help="Widths, eV: 0.2,0.1,0.05.", metavar="LIST")
+    ] = None,
+    fmax: Annotated[
+        str | None, typer.Option("--fmax", help="Largest forces left, eV/Å: 0.1,0.05,0.03.", metavar="LIST")
+    ] = None,
     tolerance: Annotated[
         float, typer.Option("--tolerance", min=0.001, max=1.0, help="Error allowed in ΔE, eV.", metavar="EV")
     ] = TOLERANCE_EV,
@@ -99,10 +107,12 @@ def command(
 ) -> None:
     """Find the cutoff, k-points, layers, vacuum and supercell that an adsorption energy needs.
 
-    Varies one at a time from a starting recipe, and goes on where it was when called again.
+    Varies one at a time from a starting recipe, and goes on where it was when called again. Smearing and the
+    largest force left are varied, too, when asked for.
     """
     given = {
-        "cutoff": cutoff, "kpoints": kpoints, "layers": layers, "vacuum": vacuum, "supercell": supercell
+        "cutoff": cutoff, "kpoints": kpoints, "layers": layers, "vacuum": vacuum, "supercell": supercell,
+        "smearing": smearing, "fmax": fmax,
     }  # fmt: skip
 
     def run() -> int:
@@ -123,11 +133,13 @@ def command(
 
 
 def _names(only: str | None, given: Mapping[str, str | None]) -> list[str]:
-    """Names of the series to run: those of ``--only``, or else those with values, or else all."""
+    """Names of the series to run: those of ``--only``, or else those with values, or else the usual ones."""
     from config.errors import ConfigError
+    from pipeline.convergence.series import ON_REQUEST
 
     if only is None:
-        return [name for name in given if given[name] is not None] or list(given)
+        usual = [name for name in given if name not in ON_REQUEST]
+        return [name for name in given if given[name] is not None] or usual
     names = [one_of(name.strip(), list(given), "series in --only") for name in only.split(",")]
     unused = [name for name in given if given[name] is not None and name not in names]
     if unused:
@@ -153,7 +165,9 @@ def _print_plan(study: Study, path: Path, *, as_json: bool) -> int:
     from pipeline.home import CampaignHome
     from tasks.cli.converge_tables import print_plan
 
-    document = plan_document(study, CampaignHome(path))
+    folder = CampaignHome(path)
+    folder.check(study.settings)
+    document = plan_document(study, folder)
     if as_json:
         print_json(document)
     else:
@@ -164,7 +178,8 @@ def _print_plan(study: Study, path: Path, *, as_json: bool) -> int:
 def _run(study: Study, path: Path, tolerance_ev: float, *, as_json: bool) -> int:
     """Compute what is missing, report, and return the exit code."""
     from pipeline.capacity import capacity_of
-    from pipeline.convergence.study import StudyCampaign, close_study
+    from pipeline.convergence.study import StudyCampaign
+    from pipeline.given import close_given
     from pipeline.home import CampaignHome
     from pipeline.store import open_store
     from tasks.cli.driving import Notices, told_of_outages
@@ -179,7 +194,7 @@ def _run(study: Study, path: Path, tolerance_ev: float, *, as_json: bool) -> int
         campaign = StudyCampaign(study.settings, folder, store, study=study)
         if not _compute(campaign, notices, is_quiet=as_json):
             return EXIT_INTERRUPTED
-        close_study(campaign)
+        close_given(campaign)
         return _report(campaign, tolerance_ev, as_json=as_json)
 
 

@@ -189,6 +189,11 @@ def test_a_bad_key_is_named_with_line_value_and_what_is_allowed(key_line: str, e
         (("CO: {}", "cooh: {}"), "adsorbates.cooh: unknown adsorbate (did you mean 'COOH'?); allowed: CO, H"),
         (("CO: {}", "OH: {}"), "line 5: adsorbates.OH.target_ev: is missing: Sabatier knows no published"),
         (
+            ("CO: {}", "OH: {target: 0.1}"),
+            "line 5: adsorbates.OH.target: unknown key (did you mean 'target_ev'?); allowed: target_ev, ",
+        ),
+        (("CO: {}", "OH: {window_ev: 1}"), "line 5: adsorbates.OH.target_ev: is missing"),
+        (
             ("CO: {}", "CH3: {target_ev: 0, atoms: [C]}"),
             "line 5: adsorbates.CH3.positions_a: is missing: 'CH3' is none of the adsorbates",
         ),
@@ -208,6 +213,15 @@ def test_a_bad_key_is_named_with_line_value_and_what_is_allowed(key_line: str, e
         (
             ("CO: {}", "CO: {positions_a: [[0, 0, 0], [0, 0, 0.3]]}"),
             "adsorbates.CO.positions_a: puts atoms 0 and 1 0.30 Å apart; allowed: 0.5 Å or more",
+        ),
+        (
+            ("CO: {}", "OH: {target_ev: 0, positions_a: [[0, 0, 0], [0, 0, 9]]}"),
+            "line 5: adsorbates.OH.positions_a: puts atoms 0 (O) and 1 (H) 9.00 Å apart, with no bond "
+            "between their parts of the adsorbate; allowed: 1.26 Å or less",
+        ),
+        (
+            ("CO: {}", "OOH: {target_ev: 0, positions_a: [[0, 0, 0], [0, 0, 3.0], [0, 0.9, 3.4]]}"),
+            "puts atoms 0 (O) and 1 (O) 3.00 Å apart",  # O and OH, each whole
         ),
         (("CO: {}", "CO: {binding_atom: 2}"), "adsorbates.CO.binding_atom: got 2; allowed: 0 to 1"),
         (("CO: {}", "CO: {orientation: [0, 0, 0]}"), "CO.orientation: is no direction: its length is 0"),

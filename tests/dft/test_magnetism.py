@@ -110,18 +110,3 @@ def test_an_adslab_goes_on_in_the_magnetic_state_of_its_slab(tmp_path):
     adslab = relax(recipe, covered, CalculationKind.ADSLAB, tmp_path / "adslab")
     assert adslab.magnetic_moment is not None
     assert adslab.magnetic_moment > 1.5
-
-
-@pytest.mark.gpaw
-def test_a_slab_that_came_out_without_moment_gives_the_same_energy_without_spin(tmp_path):
-    """Nickel next to aluminium loses its moment; from then on spin is not paid for."""
-    recipe = RecipeSettings(cutoff_ev=250.0, slab_kpoint_density=0.8, smearing_ev=0.2)
-    slab = Atoms("AlNi", positions=[[0, 0, 5.0], [1.44, 1.44, 6.44]], cell=[2.88, 2.88, 11.4], pbc=True)
-    slab.set_constraint(FixAtoms([0, 1]))
-    polarised = relax(recipe, slab, CalculationKind.SLAB, tmp_path)
-    assert polarised.magnetic_moment == pytest.approx(0.0, abs=0.02)
-    assert starting_moments("auto", polarised.atoms) == [0.0, 0.0]
-    (tmp_path / "again").mkdir()
-    again = relax(recipe, polarised.atoms, CalculationKind.SLAB, tmp_path / "again")
-    assert again.magnetic_moment is None
-    assert again.energy_ev == pytest.approx(polarised.energy_ev, abs=0.002)

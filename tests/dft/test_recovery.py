@@ -15,6 +15,7 @@ from ase.constraints import FixAtoms
 
 from config.recipe import RecipeSettings
 from dft import recovery
+from dft.bulk import equation_of_state
 from dft.calculator import build, gpaw_parameters
 from dft.codes import RETRYABLE, CalculationFailedError, FailureCode
 from dft.jobs import CalculationKind, JobResult, ResultState, read_result
@@ -289,6 +290,21 @@ def test_a_detour_lands_on_the_energy_of_the_recipe(tmp_path, cheap_recipe, rung
     assert energies[1] == pytest.approx(energies[0], abs=1e-4)
     assert forces[1] == pytest.approx(forces[0], abs=5e-3)
     assert "going on to the settings of the recipe" in (tmp_path / "detour.txt").read_text()
+
+
+@pytest.mark.gpaw
+@pytest.mark.parametrize(
+    "rung", [rung for rung in RUNGS if rung.first_width != 1.0], ids=lambda rung: rung.name
+)
+def test_every_volume_takes_the_detour_and_lands(tmp_path, cheap_recipe, aluminium, rung):
+    found = {}
+    for name, remedy in [("plain", Remedy()), ("detour", Remedy((rung,)))]:
+        (tmp_path / name).mkdir()
+        found[name] = equation_of_state(cheap_recipe, aluminium, tmp_path / name, remedy=remedy)
+    log = (tmp_path / "detour" / "gpaw.txt").read_text()
+    assert log.count("going on to the settings of the recipe") == found["detour"].n_volumes
+    assert found["detour"].energies == pytest.approx(found["plain"].energies, abs=1e-3)
+    assert found["detour"].linear_scale == pytest.approx(found["plain"].linear_scale, abs=1e-4)
 
 
 @pytest.mark.gpaw

@@ -99,6 +99,17 @@ def test_defaults_vary_every_parameter_around_the_start() -> None:
             assert not series.points[-1].is_start, "something is denser than the start"
 
 
+@pytest.mark.parametrize("name", ["smearing", "fmax"])
+def test_smaller_smearings_and_forces_are_the_denser_ones(name: str) -> None:
+    (series,) = study_of("mp-30", {name: [0.01, 0.3]}).series
+    values = [getattr(p.setting.recipe, PARAMETERS[name].key) for p in series.points]
+    start = getattr(load_recipe("demo"), PARAMETERS[name].key)
+    assert values == [0.3, start, 0.01]
+    assert [p.label for p in series.points] == [f"{v:g} {PARAMETERS[name].unit}" for v in values]
+    for places in ([p.level for p in series.points], [p.x for p in series.points]):
+        assert places == sorted(places)
+
+
 def test_every_energy_has_its_slab_and_gas_at_identical_settings() -> None:
     study = study_of("mp-30", {"cutoff": [300, 500], "kpoints": [2, 3], "vacuum": [12], "supercell": [2]})
     points = [p for s in study.series for p in s.points]

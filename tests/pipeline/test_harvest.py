@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from config.errors import StoreError
 from dft.ensemble import as_details, members
-from dft.jobs import AtomsRecord, CalculationKind, JobResult, ResultState
+from dft.jobs import AtomsRecord, CalculationKind, JobResult, ResultState, write_job
 from pipeline.domain import Observation
 from pipeline.harvest import Judge
 from tests.pipeline.store.examples import an_observation
@@ -55,6 +56,17 @@ def leave(store: Store, calculation: Calculation, atoms: Atoms, contributions: n
     store.save_result(result)
 
 
+def observed(campaign: Campaign, adslab: Calculation) -> Observation:
+    """Judge a finished adslab and return what was stored of it."""
+    found = campaign.store.calculation(adslab.id)
+    assert found is not None
+    write_job(campaign.home.locate(found), campaign.materialiser.job_spec(adslab, 1))
+    assert judge(campaign).judge(found).code is None
+    (observation,) = campaign.store.observations()
+    assert observation.delta_e_ev == pytest.approx(-2.0 - -2.0 - 0.5 * -3.0)
+    return observation
+
+
 def judge(campaign: Campaign) -> Judge:
     return Judge(campaign.store, campaign.materialiser, campaign.home, {})
 
@@ -91,6 +103,68 @@ def test_a_slab_that_changes_its_magnetic_state_under_an_adsorbate_is_told(
     leave(campaign.store, kinds[CalculationKind.ADSLAB], adslab, None)
     warning = judge(campaign).warning(kinds[CalculationKind.ADSLAB])
     assert ("moment" in warning) is warns
+
+
+@pytest.mark.parametrize(("second_ev", "warns"), [(None, True), (-1.5, False)])
+@pytest.mark.parametrize("kind", [CalculationKind.SLAB, CalculationKind.ADSLAB])
+def test_a_lost_moment_that_no_second_start_could_confirm_is_told(
+    campaign: Campaign, kind: CalculationKind, second_ev: float | None, warns: bool
+) -> None:
+    kinds = finished(campaign, "H")
+    result = campaign.store.result(kinds[kind].id)
+    assert result is not None
+    details = {"second_start": {"first_energy_ev": -2.0, "second_energy_ev": second_ev, "kept": "first"}}
+    campaign.store.save_result(result.model_copy(update={"details": details}))
+    warning = judge(campaign).warning(kinds[CalculationKind.ADSLAB])
+    assert warning == (f"the {kind} lost its moments, and its second start failed" if warns else "")
+
+
+@pytest.mark.parametrize(
+    ("slab_details", "says"),
+    [
+        ({"beef_contributions_ev": [1.0, 2.0]}, "2 finite contributions"),
+        ({"beef_contributions_ev": [float("nan")] * 32}, "0 finite contributions"),
+        ({"beef_contributions_ev": {"0": 1.0}}, "TypeError"),
+        ({"beef_contributions_ev": ["much"] * 32}, "ValueError"),
+    ],
+)
+def test_a_damaged_error_bar_costs_no_adsorption_energy(
+    campaign: Campaign, slab_details: dict[str, object], says: str
+) -> None:
+    kinds = finished(campaign, "H")
+    for kind in (CalculationKind.GAS, CalculationKind.ADSLAB):
+        leave(campaign.store, kinds[kind], campaign.materialiser.final_atoms(kinds[kind].id), SLAB)
+    slab = campaign.store.result(kinds[CalculationKind.SLAB].id)
+    assert slab is not None
+    campaign.store.save_result(slab.model_copy(update={"details": slab_details}))
+    observation = observed(campaign, kinds[CalculationKind.ADSLAB])
+    assert observation.ensemble_std_ev is None
+    assert observation.warning.startswith("no error bar of the functional: ")
+    assert says in observation.warning
+
+
+def test_a_comparison_that_fails_costs_no_adsorption_energy(
+    campaign: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> float:
+        raise KeyError("moments")
+
+    monkeypatch.setattr("pipeline.harvest.change_beside_adsorbate", broken)
+    observation = observed(campaign, finished(campaign, "H")[CalculationKind.ADSLAB])
+    assert observation.warning == "no comparison of magnetic states: KeyError: 'moments'"
+
+
+def test_a_database_that_does_not_answer_is_no_property_of_the_result(
+    campaign: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> float:
+        raise StoreError("the database does not answer")
+
+    adslab = finished(campaign, "H")[CalculationKind.ADSLAB]
+    monkeypatch.setattr(Judge, "ensemble_std", away)
+    with pytest.raises(StoreError):
+        observed(campaign, adslab)
+    assert campaign.store.observations() == []
 
 
 def test_an_adslab_starts_with_the_moments_that_its_slab_ended_with(campaign: Campaign) -> None:

@@ -49,7 +49,7 @@ def finish(campaign: Campaign, calculation: Calculation, atoms: AtomsRecord, ene
         (State.SUBMITTING, State.DONE),
         (State.DONE, State.VALID),
     ]:
-        assert campaign.store.transition(calculation.id, before, after)
+        assert campaign.store.transition(calculation.id, before, after, energy=energy)
 
 
 @pytest.mark.parametrize("repeat", [(1, 1, 1), (2, 1, 1)], ids=["as-computed", "in-another-cell"])

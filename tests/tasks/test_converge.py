@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from config.loader import parse_campaign
+from config.loader import load_campaign, parse_campaign
+from pipeline.home import CampaignHome
 from tasks.cli.common import find_home
 from tests.tasks.campaigns import results, sabatier, start, starts
 from tests.waiting import wait_for
@@ -151,6 +152,16 @@ def test_a_plan_lists_all_calculations_and_leaves_nothing_behind(folder: Path) -
     assert document["cpu_hours_estimated"] == document["cpu_hours_left_estimated"] > 0
     assert sorted(p.name for p in folder.iterdir()) == ["start.yaml"]
     assert "H on Cu(111) hollow Cu3 #1, layers 5" in sabatier(*STUDY, "--plan", cwd=folder).stdout
+
+
+def test_a_plan_refuses_the_home_of_another_campaign_as_a_run_does(folder: Path) -> None:
+    CampaignHome(folder / "other").adopt(load_campaign("emt"))
+    before = (folder / "other" / "campaign.json").read_bytes()
+    planned, run = (sabatier(*STUDY, "--home", "other", *more, cwd=folder) for more in (["--plan"], []))
+    assert planned.returncode == run.returncode == 2
+    assert planned.stderr == run.stderr
+    assert "holds campaign 'emt', which was started with other settings" in planned.stderr
+    assert (folder / "other" / "campaign.json").read_bytes() == before
 
 
 def test_a_structure_file_will_do(folder: Path) -> None:
