@@ -180,7 +180,9 @@ def compute(spec: JobSpec, folder: Path, watch: Watch) -> JobResult:
         fmax=relaxed.fmax_ev_per_a,
         n_steps=relaxed.n_steps,
         magnetic_moment=relaxed.magnetic_moment,
-        details=watch.details() | ensemble.as_details(relaxed.beef_contributions_ev),
+        details=watch.details()
+        | ensemble.as_details(relaxed.beef_contributions_ev)
+        | ({"given_up": "desorbing"} if relaxed.is_given_up else {}),
     )
 
 
