@@ -4,8 +4,8 @@ What is fixed here rather than in the recipe, with what it rests on:
 
 - The new ``gpaw.new`` code path, 1.2 to 1.5 times faster than the legacy one.
 - Γ-centred meshes: a shifted mesh breaks the symmetry of hexagonal cells.
-- Slabs have fewer empty bands than GPAW's 20 % and four more: 41 instead of 49 for CO on Pd(100) take as
-  many iterations, each 12 % cheaper.
+- Slabs have fewer empty bands than GPAW's 20 % and four more: as many iterations, or nearly, each 10 %
+  cheaper (``docs/explanation/cost.md``).
 - Symmetry is used in relaxations too. Atoms that are held fixed count as different from those that
   move, so only operations that the relaxation keeps are found: forces follow them, and the error of a
   symmetric slab with a fixed bottom cannot occur. Halves the cost of an atom in a hollow of fcc(111).
