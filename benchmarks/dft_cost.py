@@ -1,30 +1,34 @@
 """What an adsorption energy costs: CPU time of Sabatier's way against the plain one, in one run.
 
-Eight adsorption energies on four surfaces are computed twice, each calculation in a process of its own on
-one core, the two ways in turn, so that whatever else the machine does hits both alike:
+Ten adsorption energies on six surfaces are computed twice, each calculation in a process of its own on one
+core, the two ways in turn, so that whatever else the machine does hits both alike:
 
 - *plain*: GASpy's procedure with GPAW in place of VASP. The bare slab relaxes from the bulk's lattice; the
   adslab starts from that same unrelaxed slab, with the adsorbate at GASpy's fixed height (2.0 Å above the
-  site for C, 1.5 Å for H; C-O 1.2 Å). ASE's BFGS and GPAW's eigensolver and mixer as they come, no symmetry
-  of the structure (``ISYM = 0``). One calculator serves a whole relaxation, as in any ASE script.
+  site for C, 1.5 Å for H; C-O 1.2 Å). ASE's BFGS and GPAW's eigensolver, mixer and number of bands as they
+  come, no symmetry of the structure (``ISYM = 0``). One calculator serves a whole relaxation, as in any ASE
+  script.
 - *sabatier*: the jobs that a campaign would run, by the worker that it would run them with.
 
 Both end at the identical recipe: functional, cutoff, k-points, smearing, dipole correction, SCF criteria,
 ``fmax``. Bare slabs and gases count once on either side. Lattice constants are given, to both ways alike, and
 cost nothing here.
 
-    python benchmarks/dft_cost.py [--cases N | NAME,...] [--recipe NAME] [--results DIR] [--json]
+    python benchmarks/dft_cost.py [--cases N | NAME,...] [--recipe NAME] [--results DIR [--go-on]] [--json]
 
 Cells are small, thin and sparsely sampled, so that the whole ends within an hour or so on one core:
 *costs* can be compared, the energies are no literature values. ``--recipe`` takes any named recipe
-instead. With ``--results`` an interrupted run goes on from what is finished. The last line is JSON:
-``cpu_ratio`` (plain over Sabatier's CPU-seconds per ΔE), ``max_abs_dde_ev``, ``force_call_ratio``, peak
-memory. Units: eV, Å, CPU-seconds, MiB.
+instead. ``--results`` keeps all files in a new folder; with ``--go-on`` an interrupted run goes on there from
+what is finished, unless the code has changed since. The last line is JSON: ``cpu_ratio`` (plain over
+Sabatier's CPU-seconds per ΔE), ``max_abs_dde_ev``, ``force_call_ratio``, peak memory, ``code`` (digest of
+what computed), ``is_one_run``; the same over the cases on which nothing was tuned as ``unseen_...``. Units:
+eV, Å, CPU-seconds, MiB.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import subprocess
@@ -59,6 +63,8 @@ VACUUM_A = 8.0
 GASPY_HEIGHTS = {"H": (1.5,), "CO": (2.0, 3.2)}
 """Start above the site: pymatgen's distance of 2.0 Å plus the offsets of GASpy's ``defaults.adsorbates``."""
 WAYS = ("plain", "sabatier")
+CODE_FILE = "code"
+"""Beside the results: digest of the code that made them."""
 
 
 @dataclass(frozen=True)
@@ -85,13 +91,17 @@ CASES = (
     Case("Pd100", "H", "hollow", (0.5, 0.0)),
     Case("PdAl110", "CO", "top", (0.0, 0.0)),
     Case("PdAl110", "H", "hollow", (0.2, 0.5)),
+    Case("Ag111", "H", "fcc", (0.5, 1 / 6)),
+    Case("CuPd110", "CO", "top", (0.0, 0.0)),
 )
+UNSEEN = ("Ag111-H-fcc", "CuPd110-CO-top")
+"""Cases that came last: starting heights, force constants and all else were tuned on the others."""
 
 
 def bare_slab(surface: str) -> Atoms:
     """Cut a slab at its lattice constant, which is near RPBE's, rounded; the bottom layer is held.
 
-    An atom of the top layer, Pd in PdAl, lies at the in-plane origin.
+    An atom of the top layer, Pd in the alloys, lies at the in-plane origin.
     """
     import numpy as np
     from ase.build import bulk, fcc111
@@ -101,17 +111,21 @@ def bare_slab(surface: str) -> Atoms:
 
     if surface == "Cu111":
         slab = fcc111("Cu", (1, 2, 2), a=3.68, orthogonal=True)
+    elif surface == "Ag111":
+        slab = fcc111("Ag", (1, 2, 2), a=4.20, orthogonal=True)
     elif surface == "Al111":
         slab = fcc111("Al", (1, 2, 3), a=4.06, orthogonal=True)
     elif surface == "Pd100":
         slab = cut(bulk("Pd", a=3.98, cubic=True), (0, 0, 1), 1)
     else:
-        edges = [3.09, 3.09, 3.09, 90, 90, 90]
-        b2 = crystal(["Pd", "Al"], [(0, 0, 0), (0.5, 0.5, 0.5)], spacegroup=221, cellpar=edges)
-        slab = cut(b2, (1, 1, 0), 3)
+        other, a, layers = {"PdAl110": ("Al", 3.09, 3), "CuPd110": ("Cu", 3.02, 2)}[surface]
+        b2 = crystal(
+            ["Pd", other], [(0, 0, 0), (0.5, 0.5, 0.5)], spacegroup=221, cellpar=[a, a, a, 90, 90, 90]
+        )
+        slab = cut(b2, (1, 1, 0), layers)
     slab.center(VACUUM_A / 2, axis=2)
     depths = slab.positions[:, 2].max() - slab.positions[:, 2]
-    top = min((depths[i] > 0.1, slab[i].symbol == "Al", i) for i in range(len(slab)))[2]
+    top = min((depths[i] > 0.1, slab[i].symbol in {"Al", "Cu"}, i) for i in range(len(slab)))[2]
     slab.positions[:, :2] -= slab.positions[top, :2].copy()
     slab.pbc = (True, True, False)
     slab.wrap(eps=1e-6)
@@ -158,7 +172,8 @@ def compute_plainly(job_dir: Path) -> None:
     spec = read_job(job_dir)
     atoms = spec.atoms.to_atoms()
     set_initial_moments(spec.recipe, atoms)
-    parameters = gpaw_parameters(spec.recipe, atoms, spec.kind) | {"symmetry": {"point_group": False}}
+    parameters = gpaw_parameters(spec.recipe, atoms, spec.kind)
+    parameters |= {"symmetry": {"point_group": False}, "nbands": None}
     atoms.calc = GPAW(txt=job_dir / "gpaw.txt", **parameters)
     optimiser = BFGS(atoms, logfile=job_dir / "bfgs.txt", trajectory=str(job_dir / "plain.traj"))
     if not optimiser.run(fmax=spec.recipe.fmax_ev_per_a, steps=spec.recipe.max_steps):
@@ -240,6 +255,29 @@ def relaxed_slab(surface: str, options: Options) -> Atoms:
     return result.atoms.to_atoms()
 
 
+def code_digest() -> str:
+    """Digest of the code that computes: all of ``dft``, and this file."""
+    files = [*sorted((ROOT / "dft").rglob("*.py")), Path(__file__)]
+    return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()[:16]
+
+
+def claim(results: Path, *, go_on: bool) -> None:
+    """Take a results folder for this code, so that no table mixes two versions of it.
+
+    Raises
+    ------
+    SystemExit
+        If there are results and ``go_on`` is not asked for, or other code made them.
+    """
+    path = results / CODE_FILE
+    if path.exists() and not go_on:
+        sys.exit(f"{results} holds results; name a new folder, or --go-on")
+    if path.exists() and path.read_text() != code_digest():
+        sys.exit(f"the code has changed since {results} was begun: its costs would be those of two versions")
+    results.mkdir(parents=True, exist_ok=True)
+    path.write_text(code_digest())
+
+
 # -- the whole ---------------------------------------------------------------------------------------
 
 
@@ -251,6 +289,7 @@ class Options:
     recipe: RecipeSettings
     results: Path
     json: bool
+    go_on: bool
 
 
 def run(options: Options) -> dict[str, Any]:
@@ -296,6 +335,20 @@ def figures(options: Options, costs: dict[tuple[str, str], Cost]) -> dict[str, A
         **{f"{way}_cpu_seconds_per_energy": cpu[way] / len(rows) for way in WAYS},
         **{f"{way}_force_calls": calls[way] for way in WAYS},
         **{f"{way}_peak_memory_mib": memory[way] for way in WAYS},
+        **_unseen([row for row in rows if row["case"] in UNSEEN]),
+        "code": code_digest(),
+        "is_one_run": not options.go_on,
+    }
+
+
+def _unseen(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Figures of the adslabs on which nothing was tuned; none if none was computed."""
+    if not rows:
+        return {}
+    cpu = {way: sum(row[f"{way}_cpu_seconds"] for row in rows) for way in WAYS}
+    return {
+        "unseen_cpu_ratio_adslabs": cpu["plain"] / cpu["sabatier"],
+        "unseen_max_abs_dde_ev": max(abs(row["dde_ev"]) for row in rows),
     }
 
 
@@ -342,7 +395,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", type=chosen, default=CASES, help="so many of the first, or names")
     parser.add_argument("--recipe", help="a named recipe instead of the benchmark's own")
-    parser.add_argument("--results", type=Path, help="keep results here, and go on from them")
+    parser.add_argument("--results", type=Path, help="keep all files in this new folder")
+    parser.add_argument("--go-on", action="store_true", help="go on in the folder of an interrupted run")
     parser.add_argument("--json", action="store_true", help="print the JSON line only")
     parser.add_argument("--plain-job", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -356,7 +410,8 @@ def main() -> None:
         recipe = load_recipe(arguments.recipe)
     with tempfile.TemporaryDirectory(prefix="sabatier-benchmark-") as folder:
         results = (arguments.results or Path(folder)).resolve()
-        options = Options(arguments.cases, recipe, results, arguments.json)
+        claim(results, go_on=arguments.go_on)
+        options = Options(arguments.cases, recipe, results, arguments.json, arguments.go_on)
         report = run(options)
     if not options.json:
         print_table(report)

@@ -51,7 +51,9 @@ MEMORY = 12
 """Steps that correct the model; what was seen farther away tells little about here."""
 LEAST_CURVATURE = 0.02
 """Steps along which forces hardly change, or grow, do not correct it, eV/Å²."""
-MAX_STEP_A = 0.2
+MAX_STEP_A = 0.3
+"""Longest step of an atom; matters to what slides to another site. With a pretrained potential 46 relaxations
+took 313, 311 and 315 force calls at 0.2, 0.3 and 0.4 Å."""
 
 
 def model_hessian(atoms: Atoms) -> Array:

@@ -1,9 +1,9 @@
 """Relaxation of molecules, slabs and adslabs at a fixed cell.
 
 Quasi-Newton steps of the atoms that are free (:mod:`dft.hessian`) from a good start (:mod:`dft.start`); when
-none is free, a single point. Slabs are moved inside their cell to where GPAW finds the most symmetry and
-moved back at the end. A relaxation that was broken off goes on step for step as if it had not been. Units:
-eV, Å, eV/Å, μB.
+none is free, a single point. What clearly desorbs is given up (:mod:`dft.desorbing`). Slabs are moved inside
+their cell to where GPAW finds the most symmetry and moved back at the end. A relaxation that was broken off
+goes on step for step as if it had not been. Units: eV, Å, eV/Å, μB.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from dft import restart
 from dft.calculator import SLAB_KINDS, build, fixed_indices, gpaw_parameters, symmetric_origin
 from dft.codes import CalculationFailedError, FailureCode
+from dft.desorbing import is_desorbing
 from dft.ensemble import contributions
 from dft.hessian import MAX_STEP_A, next_positions
 from dft.jobs import LOG_FILE
@@ -50,6 +51,8 @@ class Relaxed:
     """Total moment, μB; None without spin polarisation."""
     beef_contributions_ev: list[float] | None = None
     """What the functional's ensemble needs; None if it has none."""
+    is_given_up: bool = False
+    """Whether the adsorbate was leaving: not relaxed, and the energy is no adsorption energy."""
 
 
 def relax(
@@ -90,12 +93,13 @@ def relax(
     watch = watch or Watch(job_dir)
     work, shift = _prepared(recipe, seated(atoms), kind)
     new_calculator = partial(_new_calculator, recipe, work, kind, job_dir, watch, remedy)
-    n_steps, fmax = 0, None
+    n_steps, fmax, is_given_up = 0, None, False
     if len(fixed_indices(work)) == len(work):
         work.calc = new_calculator()
     else:
         descent = _Descent(recipe, work, kind, job_dir, watch, remedy, new_calculator)
         n_steps, fmax = descent.run(*_earlier_frames(earlier, work), restart.steps_forgiven(earlier))
+        is_given_up = fmax >= recipe.fmax_ev_per_a
     energy = float(work.get_potential_energy())
     check_finite("energy", energy)
     final = atoms.copy()
@@ -105,7 +109,7 @@ def relax(
         final.set_initial_magnetic_moments(moments)
     # Last: it may have to compute the structure once more.
     beef = contributions(recipe, work, new_calculator)
-    return Relaxed(final, energy, fmax, n_steps, moment, beef)
+    return Relaxed(final, energy, fmax, n_steps, moment, beef, is_given_up)
 
 
 def _prepared(
@@ -177,7 +181,7 @@ class _Descent:
         """Move the free atoms downhill; return the steps taken and the largest force left, eV/Å.
 
         What was computed for the last of the earlier frames is taken from there, so that going on costs
-        no calculation of its own.
+        no calculation of its own. A largest force above the recipe's means that it was given up.
         """
         from ase.calculators.singlepoint import SinglePointCalculator
 
@@ -193,7 +197,7 @@ class _Descent:
             atoms.calc = self._new_calculator()
             self._record()
         fmax = _largest_force(atoms)
-        while fmax >= self._recipe.fmax_ev_per_a:
+        while fmax >= self._recipe.fmax_ev_per_a and not is_desorbing(self._frames):
             n_steps = len(self._frames) - 1
             self._watch.boundary(n_steps)
             if n_steps >= n_forgiven + self._recipe.max_steps:

@@ -206,7 +206,9 @@ def _relaxed(
         fmax=relaxed.fmax_ev_per_a,
         n_steps=relaxed.n_steps,
         magnetic_moment=relaxed.magnetic_moment,
-        details=watch.details() | ensemble.as_details(relaxed.beef_contributions_ev),
+        details=watch.details()
+        | ensemble.as_details(relaxed.beef_contributions_ev)
+        | ({"given_up": "desorbing"} if relaxed.is_given_up else {}),
     )
 
 

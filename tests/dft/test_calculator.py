@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from config.recipe import RecipeSettings
 from dft.calculator import build, gpaw_parameters, kpoint_mesh, symmetric_origin, symmetry_options
 from dft.jobs import CalculationKind
+from dft.ladders import LADDERS
+from dft.recovery import Remedy
 from dft.references import gas_atoms
 
 RECIPE = RecipeSettings(slab_kpoint_density=2.0, bulk_kpoint_density=3.0)
@@ -65,6 +67,34 @@ def test_dipole_correction_is_for_slabs_only():
     assert "poissonsolver" in gpaw_parameters(recipe, slab, CalculationKind.ADSLAB)
     assert "poissonsolver" not in gpaw_parameters(recipe, gas, CalculationKind.GAS)
     assert "poissonsolver" not in gpaw_parameters(RECIPE, slab, CalculationKind.ADSLAB)
+
+
+def test_slabs_have_a_few_empty_bands_and_a_correction_may_have_more():
+    slab = copper_with_hydrogen()
+    small, large = (
+        gpaw_parameters(RECIPE, atoms, CalculationKind.ADSLAB)["nbands"] for atoms in (slab, slab * (3, 3, 1))
+    )
+    assert large < small < 0  # GPAW counts beyond the filled ones then
+    assert "nbands" not in gpaw_parameters(RECIPE, gas_atoms("H2", 6.0), CalculationKind.GAS)
+    (more,) = [rung for ladder in LADDERS for rung in ladder.rungs if rung.name == "more-bands"]
+    corrected = gpaw_parameters(RECIPE, slab, CalculationKind.ADSLAB, Remedy((more,)))
+    assert corrected["nbands"] == more.parameters["nbands"]
+
+
+@pytest.mark.gpaw
+def test_the_highest_band_of_a_slab_is_empty_and_more_bands_change_no_energy(
+    cheap_recipe, hydrogen_on_aluminium
+):
+    from gpaw.new.ase_interface import GPAW
+
+    parameters = gpaw_parameters(cheap_recipe, hydrogen_on_aluminium, CalculationKind.ADSLAB)
+    energies = []
+    for changed in ({}, {"nbands": "200%"}):
+        calculator = GPAW(txt=None, **parameters | changed)
+        energies.append(calculator.get_potential_energy(hydrogen_on_aluminium.copy()))
+        highest = [float(wfs.occ_n[-1]) for wfs in calculator.dft.ibzwfs]
+        assert max(highest) < 1e-6
+    assert energies[0] == pytest.approx(energies[1], abs=1e-4)
 
 
 @pytest.mark.gpaw
