@@ -109,7 +109,10 @@ LADDERS = (
     ),
     Ladder(
         (FailureCode.CRASHED,),
-        (Correction("more-bands", "computes 1.4 times the occupied bands", parameters={"nbands": "140%"}),),
+        (
+            Correction("usual-bands", "computes as many bands as GPAW would", parameters={"nbands": None}),
+            Correction("more-bands", "computes twice the occupied bands", parameters={"nbands": "200%"}),
+        ),
         about="bands",
         sign="Too few bands",
     ),

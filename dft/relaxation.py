@@ -21,7 +21,7 @@ from dft.hessian import MAX_STEP_A, next_positions
 from dft.jobs import LOG_FILE
 from dft.magnetism import local_moments, starting_moments
 from dft.recovery import NO_REMEDY, Remedy
-from dft.sanity import check_finite
+from dft.sanity import check_bands, check_finite
 from dft.start import seated
 from dft.watch import Watch
 
@@ -102,6 +102,7 @@ def relax(
         is_given_up = fmax >= recipe.fmax_ev_per_a
     energy = float(work.get_potential_energy())
     check_finite("energy", energy)
+    _check_bands(recipe, work, kind)
     final = atoms.copy()
     final.set_positions(work.positions - shift, apply_constraint=False)
     moment = total_moment(work)
@@ -227,10 +228,17 @@ class _Descent:
         """Compute the structure and leave it, with its density, for the next attempt."""
         frame = restart.snapshot(self._atoms)
         check_finite("force or energy", frame.get_potential_energy(), *frame.get_forces().flat)
+        _check_bands(self._recipe, self._atoms, self._kind)
         self._frames.append(frame)
         restart.save_frames(self._job_dir, self._frames)
         if self._recipe.engine == "gpaw":
             restart.save_density(self._atoms.calc, self._job_dir)
+
+
+def _check_bands(recipe: RecipeSettings, atoms: Atoms, kind: CalculationKind) -> None:
+    """Refuse a slab that was computed here with too few bands; those of molecules are as GPAW sets them."""
+    if recipe.engine == "gpaw" and kind in SLAB_KINDS and hasattr(atoms.calc, "dft"):
+        check_bands(atoms.calc)
 
 
 def _largest_force(atoms: Atoms) -> float:

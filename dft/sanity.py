@@ -1,4 +1,4 @@
-"""Numbers that are none, and self-consistency cycles that never end, noticed as they come up.
+"""Numbers that are none, cycles that never end and bands that are too few, noticed as they come up.
 
 Units: electrons per valence electron.
 """
@@ -16,6 +16,10 @@ FAR_ITERATIONS = 60
 """So many such iterations in a row are a cycle that never ends. Of the cycles that were seen to converge, the
 longest row was 29; 24 layers of Al whose charge sloshes stay at 0.2 to 1.3 for ever."""
 
+TOPMOST = 0.01
+"""Share of the highest band at any k-point that electrons may fill: with the usual smearing, what is cut off
+above it is less than a meV."""
+
 
 def check_finite(what: str, *numbers: float) -> None:
     """Refuse numbers that are none: comparisons with them are all false, and a force would seem small.
@@ -28,6 +32,27 @@ def check_finite(what: str, *numbers: float) -> None:
     if not all(map(math.isfinite, numbers)):
         message = f"{what} came out as no finite number"
         raise CalculationFailedError(FailureCode.NOT_FINITE, message)
+
+
+def check_bands(calculator: Any) -> None:
+    """Refuse a solution whose highest band holds electrons: further bands would hold some, too.
+
+    Parameters
+    ----------
+    calculator : gpaw.new.ase_interface.ASECalculator
+        After a converged calculation; collective, as every MPI rank calls it alike.
+
+    Raises
+    ------
+    CalculationFailedError
+        ``CRASHED``, with the words that GPAW has for it.
+    """
+    n_kpoints, n_spins = len(calculator.get_ibz_k_points()), calculator.get_number_of_spins()
+    points = [(k, s) for k in range(n_kpoints) for s in range(n_spins)]
+    filled = max(float(calculator.get_occupation_numbers(k, s, raw=True)[-1]) for k, s in points)
+    if filled > TOPMOST:
+        message = f"Too few bands! The highest one is filled by {filled:.1%} at some k-point"
+        raise CalculationFailedError(FailureCode.CRASHED, message)
 
 
 class Cycle:

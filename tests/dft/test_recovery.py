@@ -320,17 +320,22 @@ def test_a_slab_that_had_nearly_lost_its_moment_finds_it_again(tmp_path, cheap_r
 
 
 @pytest.mark.gpaw
-def test_too_few_bands_are_recovered_from(tmp_path, cheap_recipe, monkeypatch):
-    """Stand-in: GPAW's own number of bands has not been seen to be too small, so it is asked for one."""
+@pytest.mark.parametrize("n_bands", [1, 0], ids=["fewer-than-electrons-fill", "none-that-is-empty"])
+def test_too_few_bands_are_recovered_from(tmp_path, cheap_recipe, monkeypatch, n_bands):
+    """Stand-in: the number of bands has not been seen to be too small, so GPAW is asked for so few.
+
+    One band does not hold the electrons, which GPAW refuses; with just those that hold them (0 empty ones)
+    the highest is filled, which GPAW does not mind.
+    """
     plain = recovery.corrected
     monkeypatch.setattr(
-        recovery, "corrected", lambda parameters, *rest: plain({"nbands": 1} | parameters, *rest)
+        recovery, "corrected", lambda parameters, *rest: plain(parameters | {"nbands": n_bands}, *rest)
     )
     monkeypatch.setattr("dft.calculator.corrected", recovery.corrected)
     result = run(prepare(tmp_path, 1, aluminium_slab(), "slab", cheap_recipe))
     assert result.code is None, result.message
     (tried,) = result.details["corrections"]
-    assert (tried["correction"], tried["code"]) == ("more-bands", "CRASHED")
+    assert (tried["correction"], tried["code"]) == ("usual-bands", "CRASHED")
 
 
 @pytest.mark.gpaw
