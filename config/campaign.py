@@ -126,7 +126,9 @@ class Budget(StrictModel):
 class SurrogateSettings(StrictModel):
     """The model that predicts ΔE."""
 
-    model: Literal["gaussian_process", "extra_trees"] = "gaussian_process"
+    model: Literal["ensemble", "auto", "gaussian_process", "neural_network", "boosting", "extra_trees"] = (
+        "ensemble"
+    )
     """Model class; each gives a mean and a standard deviation."""
     fingerprint: Literal["gaspy"] = "gaspy"
     """Features of a site."""

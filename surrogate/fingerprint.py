@@ -127,35 +127,3 @@ class GaspyFingerprint:
         slots.sort(key=lambda slot: (-slot[2], slot[0]))
         kept = sorted(slots[: self.n_elements_per_shell], key=lambda slot: (slot[3], slot[0]))
         return kept + [self.dummy_] * (self.n_elements_per_shell - len(kept))
-
-
-def decode_counts(features: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Read the atoms per element of both shells back from a feature matrix.
-
-    Parameters
-    ----------
-    features
-        Made by :meth:`GaspyFingerprint.transform`, of shape (n, n_features).
-
-    Returns
-    -------
-    tuple
-        Counts in the first and the second shell, each of shape (n, 103).
-
-    Raises
-    ------
-    ValueError
-        If the matrix cannot have been made by that fingerprint.
-    """
-    if features.ndim != 2 or features.shape[1] % (len(SHELLS) * len(SLOT_FEATURES)):
-        message = f"not a feature matrix of GaspyFingerprint: shape {features.shape}"
-        raise ValueError(message)
-    slots = features.reshape(len(features), len(SHELLS), -1, len(SLOT_FEATURES))
-    columns = np.clip(np.rint(slots[..., 0]).astype(int) - 1, 0, len(SYMBOLS) - 1)
-    counts = np.zeros((len(features), len(SHELLS), len(SYMBOLS)))
-    rows = np.arange(len(features))
-    for shell in range(len(SHELLS)):
-        for slot in range(slots.shape[2]):
-            # Empty slots name an average element, but with a count of zero they add nothing.
-            counts[rows, shell, columns[:, shell, slot]] += slots[:, shell, slot, 2]
-    return counts[:, 0], counts[:, 1]

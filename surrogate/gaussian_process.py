@@ -13,27 +13,33 @@ of an element to all its alloys, the others learn the departures. Unknown elemen
 their neighbours in the periodic table, which makes the first hundred observations count. The prior mean is
 the adsorbate's; variances and lengths are set by maximum posterior likelihood under log-normal priors [2].
 
+All observations count, through at most ``max_points`` of their environments: exact as long as there are no
+more, beyond that the fully independent training conditional approximation [3].
+
 References
 ----------
 .. [1] Rasmussen and Williams, Gaussian Processes for Machine Learning (2006), chapters 2 and 4.2.
 .. [2] ibid., chapter 5.4.1.
+.. [3] Quiñonero-Candela and Rasmussen, J. Mach. Learn. Res. 6, 1939 (2005), chapter 5.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from surrogate.elements import fractions, similarity
-from surrogate.fingerprint import decode_counts
+from surrogate.cross_fit import HeldOut, grouped_folds
+from surrogate.elements import counts_by_element, fractions, similarity
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Self
 
     from numpy.typing import NDArray
 
     from surrogate.prior import AdsorbatePrior
+    from surrogate.sites import Shell, SiteEnvironment
 
 HYPERPARAMETERS = (
     "first_linear",
@@ -52,6 +58,7 @@ _N_VARIANCES = 5
 _LOG_BOUND = 4.0
 _MAX_ITERATIONS = 30
 _CHUNK = 500
+_JITTER = 1e-9
 
 
 class _Points(NamedTuple):
@@ -63,8 +70,8 @@ class _Points(NamedTuple):
     second_size: NDArray[np.float64]
 
     @classmethod
-    def from_features(cls, features: NDArray[np.float64]) -> _Points:
-        first, second = decode_counts(features)
+    def of(cls, shells: Sequence[tuple[Shell, Shell]]) -> _Points:
+        first, second = (counts_by_element([pair[i] for pair in shells]) for i in (0, 1))
         sizes = [np.log(np.maximum(counts.sum(axis=1), 1.0)) for counts in (first, second)]
         return cls(fractions(first), fractions(second), *sizes)
 
@@ -120,24 +127,58 @@ class _Merged(NamedTuple):
     """Sum of squares about the mean of each environment."""
 
     @classmethod
-    def from_rows(cls, features: NDArray[np.float64], residual: NDArray[np.float64]) -> _Merged:
-        unique, inverse = np.unique(features, axis=0, return_inverse=True)
-        inverse = inverse.ravel()
-        count = np.bincount(inverse, minlength=len(unique)).astype(float)
-        mean = np.bincount(inverse, residual, minlength=len(unique)) / count
-        scatter = np.bincount(inverse, (residual - mean[inverse]) ** 2, minlength=len(unique)).astype(float)
-        return cls(_Points.from_features(unique), mean, count, scatter)
+    def of(cls, points: _Points, place: NDArray[np.int64], residual: NDArray[np.float64]) -> _Merged:
+        """Merge observations; ``place`` is the point of each."""
+        n = len(points.first)
+        count = np.bincount(place, minlength=n).astype(float)
+        mean = np.bincount(place, residual, minlength=n) / np.maximum(count, 1.0)
+        scatter = np.bincount(place, (residual - mean[place]) ** 2, minlength=n).astype(float)
+        return cls(points, mean, count, scatter)
 
     def take(self, rows: NDArray[np.int64]) -> _Merged:
         return _Merged(self.points.take(rows), self.mean[rows], self.multiplicity[rows], self.scatter[rows])
 
 
-class GaussianProcessModel:
-    """Gaussian process that knows the periodic table.
+class _Posterior(NamedTuple):
+    """What a prediction needs: covariances with the inducing points times these."""
 
-    Exact up to ``max_points`` distinct environments, observations of the same one being merged without
-    loss; beyond that it keeps a random subset of so many. Hyperparameters are set on a random subset of
-    ``max_tuning_points``.
+    weights: NDArray[np.float64]
+    explained: NDArray[np.float64]
+    """Root of the variance that observations take away, of shape (n_inducing, n_inducing)."""
+
+    @classmethod
+    def of(
+        cls,
+        root: NDArray[np.float64],
+        white: NDArray[np.float64],
+        points: _Points,
+        data: tuple[NDArray[np.float64], NDArray[np.float64]],
+        hyper: NDArray[np.float64],
+    ) -> _Posterior:
+        """Solve for observations.
+
+        Parameters
+        ----------
+        root, white
+            Cholesky's root of the inducing points' covariance, and its solution for that with the points.
+        data
+            Mean residual and number of observations at each point.
+        """
+        from scipy.linalg import eigh, solve_triangular
+
+        mean, count = data
+        # What the inducing points cannot say of a point is noise there.
+        unseen = np.maximum(_signal_variance(points, hyper) - (white**2).sum(axis=0), 0.0)
+        precision = count / (hyper[4] + count * unseen)
+        values, vectors = eigh((white * precision) @ white.T)
+        values = np.maximum(values, 0.0)
+        basis = solve_triangular(root, vectors, lower=True, trans="T")
+        pull = vectors.T @ (white @ (precision * mean))
+        return cls(basis @ (pull / (values + 1.0)), basis * np.sqrt(values / (values + 1.0)))
+
+
+class GaussianProcessModel:
+    """Gaussian process that knows the periodic table; it sees the two shells and nothing else.
 
     Parameters
     ----------
@@ -145,66 +186,104 @@ class GaussianProcessModel:
         Prior of the adsorbate.
     seed
         Picks the subsets.
+    max_points
+        Inducing points: environments through which all observations are seen.
+    max_tuning_points
+        Environments on which hyperparameters are set.
 
     Attributes
     ----------
     hyper_
         Hyperparameters in the order of :data:`HYPERPARAMETERS`.
     n_points_
-        Distinct environments in use.
+        Inducing points in use.
+    held_out_
+        Predictions of the observations by posteriors that saw none of their group.
     """
 
     def __init__(
-        self, prior: AdsorbatePrior, seed: int = 0, max_points: int = 3000, max_tuning_points: int = 300
+        self, prior: AdsorbatePrior, seed: int = 0, max_points: int = 600, max_tuning_points: int = 300
     ) -> None:
         self.prior = prior
         self.seed = seed
         self.max_points = max_points
         self.max_tuning_points = max_tuning_points
 
-    def fit(self, features: NDArray[np.float64], delta_e: NDArray[np.float64]) -> Self:
-        """Learn from observations: features of shape (n, n_features), ΔE of shape (n,), eV."""
+    def fit(
+        self,
+        environments: Sequence[SiteEnvironment],
+        delta_e: NDArray[np.float64],
+        groups: NDArray[np.int64] | None = None,
+    ) -> Self:
+        """Learn from observations: ΔE of shape (n,), eV; groups of shape (n,)."""
         self.n_points_ = 0
         self.hyper_ = _PRIOR_MEDIANS.copy()
+        self.held_out_: HeldOut | None = None
         if not len(delta_e):
             return self
-        from scipy.linalg import cho_factor, cho_solve
+        from scipy.linalg import cholesky, solve_triangular
 
         residual = (np.asarray(delta_e, dtype=float) - self.prior.mean_ev) / self.prior.std_ev
-        merged = _Merged.from_rows(np.asarray(features, dtype=float), residual)
-        order = np.random.default_rng(self.seed).permutation(len(merged.mean))
+        shells, place = _distinct([environment.canonical() for environment in environments])
+        merged = _Merged.of(_Points.of(shells), place, residual)
+        order = np.random.default_rng(self.seed).permutation(len(shells))
         self.hyper_ = _tune(merged.take(order[: self.max_tuning_points]))
-        merged = merged.take(np.sort(order[: self.max_points]))
-        self.n_points_ = len(merged.mean)
-        self._points = merged.points
-        covariance = np.diag(self.hyper_[4] / merged.multiplicity)
-        # In slices: the kernel needs ten times the memory of its result.
-        for start in range(0, self.n_points_, _CHUNK):
-            rows = slice(start, start + _CHUNK)
-            covariance[rows] += _Blocks.between(merged.points.take(rows), merged.points).kernel(self.hyper_)
-        self._factor = cho_factor(covariance, lower=True, overwrite_a=True)
-        self._weights = cho_solve(self._factor, merged.mean)
+        self._points = merged.points.take(np.sort(order[: self.max_points]))
+        self.n_points_ = len(self._points.first)
+        own = _covariance(self._points, self._points, self.hyper_)
+        own[np.diag_indices_from(own)] += _JITTER * (self.hyper_[:_N_VARIANCES].sum())
+        root = cholesky(own, lower=True)
+        white = solve_triangular(root, _covariance(self._points, merged.points, self.hyper_), lower=True)
+        data = merged.mean, merged.multiplicity
+        self._posterior = _Posterior.of(root, white, merged.points, data, self.hyper_)
+        folds = grouped_folds(groups, self.seed)
+        if folds is not None:
+            self.held_out_ = self._hold_out(folds, root, white, merged.points, place, residual)
         return self
 
-    @overload
+    def _hold_out(
+        self,
+        folds: NDArray[np.int64],
+        root: NDArray[np.float64],
+        white: NDArray[np.float64],
+        points: _Points,
+        place: NDArray[np.int64],
+        residual: NDArray[np.float64],
+    ) -> HeldOut:
+        mean, variance = np.empty(len(residual)), np.empty(len(residual))
+        cross = root @ white
+        for fold in np.unique(folds):
+            rest, out = folds != fold, folds == fold
+            seen = _Merged.of(points, place[rest], residual[rest])
+            posterior = _Posterior.of(root, white, points, (seen.mean, seen.multiplicity), self.hyper_)
+            wanted, back = np.unique(place[out], return_inverse=True)
+            values = self._evaluate(points.take(wanted), cross[:, wanted].T, posterior)
+            mean[out], variance[out] = values[0][back.ravel()], values[1][back.ravel()]
+        return HeldOut(self.prior.mean_ev + self.prior.std_ev * mean, self.prior.std_ev * np.sqrt(variance))
+
     def predict(
-        self, features: NDArray[np.float64], return_std: Literal[False] = ...
-    ) -> NDArray[np.float64]: ...
-    @overload
-    def predict(
-        self, features: NDArray[np.float64], return_std: Literal[True]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
-    def predict(
-        self, features: NDArray[np.float64], return_std: bool = False
-    ) -> NDArray[np.float64] | tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Mean ΔE and, if asked for, its standard deviation, eV; each of shape (n,)."""
-        points = _Points.from_features(np.asarray(features, dtype=float))
-        mean, variance = np.empty(len(features)), np.empty(len(features))
-        for start in range(0, len(features), _CHUNK):
+        self, environments: Sequence[SiteEnvironment]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Mean ΔE and its standard deviation, eV; each of shape (n,)."""
+        shells, place = _distinct([(e.first_shell, e.second_shell) for e in environments])
+        mean, variance = np.empty(len(shells)), np.empty(len(shells))
+        for start in range(0, len(shells), _CHUNK):
             rows = slice(start, start + _CHUNK)
-            mean[rows], variance[rows] = self._predict_chunk(points.take(rows), return_std)
+            points = _Points.of(shells[rows])
+            if self.n_points_:
+                cross = _covariance(points, self._points, self.hyper_)
+                mean[rows], variance[rows] = self._evaluate(points, cross, self._posterior)
+            else:
+                mean[rows], variance[rows] = 0.0, _signal_variance(points, self.hyper_) + self.hyper_[4]
         mean = self.prior.mean_ev + self.prior.std_ev * mean
-        return (mean, self.prior.std_ev * np.sqrt(variance)) if return_std else mean
+        return mean[place], self.prior.std_ev * np.sqrt(variance)[place]
+
+    def _evaluate(
+        self, points: _Points, cross: NDArray[np.float64], posterior: _Posterior
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        explained = ((cross @ posterior.explained) ** 2).sum(axis=1)
+        signal = np.maximum(_signal_variance(points, self.hyper_) - explained, 0.0)
+        return cross @ posterior.weights, signal + self.hyper_[4]
 
     def parameters(self) -> dict[str, Any]:
         """Settings and fitted hyperparameters, plain values."""
@@ -215,22 +294,29 @@ class GaussianProcessModel:
             **{name: float(value) for name, value in zip(HYPERPARAMETERS, self.hyper_, strict=True)},
         }
 
-    def _predict_chunk(
-        self, points: _Points, with_variance: bool
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        linear = self.hyper_[0] * _norms(points.first) + self.hyper_[1] * _norms(points.second)
-        variance = linear + self.hyper_[2] + self.hyper_[3] + self.hyper_[4]
-        if not self.n_points_:
-            return np.zeros(len(variance)), variance
-        from scipy.linalg import solve_triangular
 
-        cross = _Blocks.between(points, self._points).kernel(self.hyper_)
-        mean = cross @ self._weights
-        if with_variance:
-            # Overwrites `cross`, the largest array here, so the mean comes first.
-            explained = solve_triangular(self._factor[0], cross.T, lower=True, overwrite_b=True)
-            variance = np.maximum(variance - (explained**2).sum(axis=0), self.hyper_[4])
-        return mean, variance
+def _distinct(
+    shells: Sequence[tuple[Shell, Shell]],
+) -> tuple[list[tuple[Shell, Shell]], NDArray[np.int64]]:
+    """Tell equal pairs of shells once each, and where every pair went."""
+    seen: dict[tuple[Shell, Shell], int] = {}
+    place = np.array([seen.setdefault(pair, len(seen)) for pair in shells], dtype=np.int64)
+    return list(seen), place
+
+
+def _covariance(left: _Points, right: _Points, hyper: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Covariance without noise, in slices: the kernel needs ten times the memory of its result."""
+    result = np.empty((len(left.first), len(right.first)))
+    for start in range(0, len(result), _CHUNK):
+        rows = slice(start, start + _CHUNK)
+        result[rows] = _Blocks.between(left.take(rows), right).kernel(hyper)
+    return result
+
+
+def _signal_variance(points: _Points, hyper: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Variance at points before anything is observed, without noise."""
+    linear: NDArray[np.float64] = hyper[0] * _norms(points.first) + hyper[1] * _norms(points.second)
+    return linear + float(hyper[2] + hyper[3])
 
 
 def _tune(data: _Merged) -> NDArray[np.float64]:

@@ -143,6 +143,7 @@ def cross_validate(
     truth = np.asarray(delta_e, dtype=float)
     mean, std = np.empty(len(truth)), np.empty(len(truth))
     for train, test in GroupKFold(n_splits).split(truth, groups=np.asarray(groups)):
-        surrogate = surrogate_factory().fit([environments[i] for i in train], truth[train])
+        surrogate = surrogate_factory()
+        surrogate.fit([environments[i] for i in train], truth[train], [groups[i] for i in train])
         mean[test], std[test] = surrogate.predict([environments[i] for i in test])
     return CrossValidation(truth, mean, std, n_splits)

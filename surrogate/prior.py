@@ -45,6 +45,11 @@ class AdsorbatePrior:
     mean_ev: float
     std_ev: float
 
+    def updated(self, delta_e: NDArray[np.float64]) -> AdsorbatePrior:
+        """Prior after a few observations, of which it counts as one itself; its width stays."""
+        n = len(delta_e)
+        return AdsorbatePrior((self.mean_ev + float(delta_e.sum())) / (1 + n), self.std_ev)
+
     def bounds(self, delta_e: NDArray[np.float64]) -> tuple[float, float]:
         """Widest believable range of ΔE: six standard deviations, or what was observed and one more."""
         low, high = self.mean_ev - _OUTER_STD * self.std_ev, self.mean_ev + _OUTER_STD * self.std_ev

@@ -8,21 +8,28 @@ maximum posterior values for the errors that trees make on observations left out
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, overload
+from itertools import compress
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from surrogate.cross_fit import HeldOut, grouped_folds
+from surrogate.fingerprint import GaspyFingerprint
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Self
 
     from numpy.typing import NDArray
     from sklearn.ensemble import ExtraTreesRegressor
 
     from surrogate.prior import AdsorbatePrior
+    from surrogate.sites import SiteEnvironment
 
 _MIN_FOR_OUT_OF_BAG = 10
 _LARGE = 50
 _MAX_FEATURES = 0.5
+_HELD_OUT_TREES = 50
 _SPREAD_FACTOR = 1.0
 _FLOOR_SHARE = 0.1
 """Prior medians of ``a``, and of ``b`` in units of the prior's variance."""
@@ -33,6 +40,8 @@ _VARIANCE_PSEUDO_COUNT = 5.0
 
 class ExtraTreesModel:
     """Extremely randomised trees (Geurts, Ernst and Wehenkel, Mach. Learn. 63, 3 (2006)).
+
+    They see :class:`surrogate.fingerprint.GaspyFingerprint`.
 
     Parameters
     ----------
@@ -45,6 +54,8 @@ class ExtraTreesModel:
     ----------
     spread_factor_, floor_
         ``a`` and ``b`` of the variance; ``b`` in eV².
+    held_out_
+        Predictions of the observations by fewer trees that saw none of their group.
     """
 
     def __init__(self, prior: AdsorbatePrior, seed: int = 0, n_trees: int = 200) -> None:
@@ -52,15 +63,35 @@ class ExtraTreesModel:
         self.seed = seed
         self.n_trees = n_trees
 
-    def fit(self, features: NDArray[np.float64], delta_e: NDArray[np.float64]) -> Self:
-        """Learn from observations: features of shape (n, n_features), ΔE of shape (n,), eV."""
+    def fit(
+        self,
+        environments: Sequence[SiteEnvironment],
+        delta_e: NDArray[np.float64],
+        groups: NDArray[np.int64] | None = None,
+    ) -> Self:
+        """Learn from observations: ΔE of shape (n,), eV; groups of shape (n,)."""
+        self.held_out_: HeldOut | None = None
+        self._fit(environments, delta_e)
+        folds = grouped_folds(groups, self.seed)
+        if folds is not None:
+            mean, std = np.empty(len(delta_e)), np.empty(len(delta_e))
+            for fold in np.unique(folds):
+                rest, out = folds != fold, folds == fold
+                model = ExtraTreesModel(self.prior, self.seed, min(self.n_trees, _HELD_OUT_TREES))
+                model._fit(list(compress(environments, rest)), delta_e[rest])
+                mean[out], std[out] = model.predict(list(compress(environments, out)))
+            self.held_out_ = HeldOut(mean, std)
+        return self
+
+    def _fit(self, environments: Sequence[SiteEnvironment], delta_e: NDArray[np.float64]) -> None:
         self.n_observations_ = len(delta_e)
         self.spread_factor_, self.floor_ = _SPREAD_FACTOR, _FLOOR_SHARE * self.prior.std_ev**2
+        self._fingerprint = GaspyFingerprint(self.prior).fit(environments, delta_e)
         if not self.n_observations_:
-            return self
+            return
         from sklearn.ensemble import ExtraTreesRegressor
 
-        features, delta_e = np.asarray(features, dtype=float), np.asarray(delta_e, dtype=float)
+        features = self._fingerprint.transform(environments)
         order = np.lexsort((delta_e, *features.T))
         features, delta_e = features[order], delta_e[order]
         self._forest = ExtraTreesRegressor(
@@ -74,28 +105,17 @@ class ExtraTreesModel:
             mean, spread, is_known = _out_of_bag(self._forest, features)
             error = (delta_e - mean)[is_known]
             self.spread_factor_, self.floor_ = self._calibrate(error, spread[is_known])
-        return self
 
-    @overload
     def predict(
-        self, features: NDArray[np.float64], return_std: Literal[False] = ...
-    ) -> NDArray[np.float64]: ...
-    @overload
-    def predict(
-        self, features: NDArray[np.float64], return_std: Literal[True]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
-    def predict(
-        self, features: NDArray[np.float64], return_std: bool = False
-    ) -> NDArray[np.float64] | tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Mean ΔE and, if asked for, its standard deviation, eV; each of shape (n,)."""
-        features = np.asarray(features, dtype=float)
+        self, environments: Sequence[SiteEnvironment]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Mean ΔE and its standard deviation, eV; each of shape (n,)."""
+        features = self._fingerprint.transform(environments)
         mean, spread = np.full(len(features), self.prior.mean_ev), np.zeros(len(features))
         n = self.n_observations_
         if n and len(features):
             forest_mean, spread = _mean_and_spread(self._forest, features)
             mean = (n * forest_mean + _MEAN_PSEUDO_COUNT * self.prior.mean_ev) / (n + _MEAN_PSEUDO_COUNT)
-        if not return_std:
-            return mean
         own = self.spread_factor_ * spread**2 + self.floor_
         variance = (n * own + _VARIANCE_PSEUDO_COUNT * self.prior.std_ev**2) / (n + _VARIANCE_PSEUDO_COUNT)
         return mean, np.sqrt(variance)

@@ -57,17 +57,20 @@ def factory():
 def test_cross_validation_never_shows_a_surrogate_the_group_it_predicts():
     train = random_environments(40)
     groups = [f"bulk-{i % 8}" for i in range(40)]
-    seen_sizes = []
+    seen_sizes, seen_groups = [], []
 
     class Watched(AdsorptionSurrogate):
-        def fit(self, environments, delta_e):
+        def fit(self, environments, delta_e, groups=None):
             seen_sizes.append(len(environments))
-            return super().fit(environments, delta_e)
+            if len(environments):
+                seen_groups.append(set(groups))
+            return super().fit(environments, delta_e, groups)
 
     result = cross_validate(lambda: Watched("CO"), train, law(train), groups, n_splits=8)
     assert result is not None
     assert result.n_splits == 8
     assert [size for size in seen_sizes if size] == [35] * 8
+    assert sorted(group for seen in seen_groups for group in set(groups) - seen) == sorted(set(groups))
     assert np.isfinite(result.mean).all()
     assert result.summary()["mae_ev"] < 0.3
 

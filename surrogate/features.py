@@ -1,0 +1,312 @@
+"""A site's surroundings as numbers: statistics of elemental properties over its atoms and theirs.
+
+Groups of features, each a choice of :class:`SiteFeatures`:
+
+- ``first``, ``second``: mean, standard deviation, least and greatest value of every elemental property
+  (:mod:`surrogate.element_properties`) over the atoms of a shell, after Ward et al., npj Comput. Mater. 2,
+  16028 (2016);
+- ``sizes``: atoms and elements in both shells;
+- ``coordination``: how many neighbours the first-shell atoms have, and how many of their own kind;
+- ``binders``: the properties of the most and of the least cohesive first-shell atom, each with the mean
+  properties of its own neighbours;
+- ``strain``: volume and bond lengths of the crystal against those of its pure elements;
+- ``bulk``: mean and standard deviation of the properties over the crystal;
+- ``miller``: the face.
+
+Nothing is learned from energies, so that a site has the same features in every round. What is not known of
+a site is NaN. Lengths in Å, volumes in Å³, other units as in :data:`surrogate.element_properties.UNITS`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from config.errors import ConfigError
+from surrogate.element_properties import PROPERTIES, UNITS, element_property, property_table
+from surrogate.elements import SYMBOLS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Self
+
+    from numpy.typing import NDArray
+
+    from surrogate.sites import Shell, SiteEnvironment
+
+    Array = NDArray[np.float32]
+
+FEATURE_VERSION = "shells-1"
+"""Changes whenever the same site would get other features."""
+STATISTICS = ("mean", "std", "min", "max")
+_CM3_PER_MOL = 1.0 / 0.602214076
+"""Å³ per atom."""
+_FLOAT = np.float32
+"""Single precision: a million sites have to fit into memory."""
+_INDEX = {symbol: i for i, symbol in enumerate(SYMBOLS)}
+
+
+class _Shells(NamedTuple):
+    """Shells as one list of entries, those of a shell together."""
+
+    n: int
+    row: NDArray[np.int64]
+    element: NDArray[np.int64]
+    atoms: Array
+
+    @classmethod
+    def of(cls, shells: Iterable[Shell]) -> _Shells:
+        place, count, n = [], [], 0
+        for n, shell in enumerate(shells, start=1):
+            for symbol, atoms in shell:
+                place.append((n - 1) * len(SYMBOLS) + _index(symbol))
+                count.append(atoms)
+        # Merged and sorted, so that the order in which elements are listed is immaterial.
+        places, inverse = np.unique(np.array(place, np.int64), return_inverse=True)
+        counts = np.bincount(inverse.ravel(), count, len(places)).astype(_FLOAT)
+        places, counts = places[counts > 0], counts[counts > 0]
+        return cls(n, places // len(SYMBOLS), places % len(SYMBOLS), counts)
+
+    def total(self, per_entry: NDArray[np.float32] | None = None) -> Array:
+        """Sum over each shell's entries, by default of the numbers of atoms; shape (n, ...)."""
+        values = self.atoms if per_entry is None else per_entry
+        sums = np.zeros((self.n, *values.shape[1:]), _FLOAT)
+        np.add.at(sums, self.row, values)
+        return sums
+
+    def mean(self, table: Array) -> Array:
+        """Mean over atoms of a property table, of shape (n, n_properties); NaN where there are no atoms."""
+        sums = self.total(self.atoms[:, None] * table[self.element])
+        number = self.total()[:, None]
+        return np.divide(sums, number, out=np.full_like(sums, np.nan), where=number > 0)
+
+    def std(self, table: Array) -> Array:
+        """Standard deviation over atoms."""
+        centre = self.mean(table)
+        deviation = (table[self.element] - centre[self.row]) ** 2
+        variance = self.total(self.atoms[:, None] * deviation)
+        number = self.total()[:, None]
+        return np.sqrt(np.divide(variance, number, out=np.full_like(variance, np.nan), where=number > 0))
+
+    def extremes(self, table: Array) -> tuple[Array, Array]:
+        """Least and greatest value over atoms."""
+        least = np.full((self.n, table.shape[1]), np.inf, _FLOAT)
+        np.minimum.at(least, self.row, table[self.element])
+        greatest = np.full((self.n, table.shape[1]), -np.inf, _FLOAT)
+        np.maximum.at(greatest, self.row, table[self.element])
+        empty = self.total() == 0
+        least[empty], greatest[empty] = np.nan, np.nan
+        return least, greatest
+
+
+def _index(symbol: str) -> int:
+    try:
+        return _INDEX[symbol]
+    except KeyError:
+        message = f"{symbol!r} is not a chemical element up to Lr"
+        raise ValueError(message) from None
+
+
+class _Sites:
+    """What the groups are computed from."""
+
+    def __init__(self, environments: Sequence[SiteEnvironment]) -> None:
+        self.environments = environments
+        self.n = len(environments)
+        self.first = _Shells.of(e.first_shell for e in environments)
+        self.second = _Shells.of(e.second_shell for e in environments)
+        # One row per kind of first-shell atom with known neighbours.
+        self.owner = np.array([i for i, e in enumerate(environments) for _ in e.neighbours], np.int64)
+        self.kind = np.array([_index(symbol) for e in environments for symbol, _ in e.neighbours], np.int64)
+        self.around = _Shells.of(shell for e in environments for _, shell in e.neighbours)
+        self.table = property_table().astype(_FLOAT)
+
+    def has_neighbours(self) -> NDArray[np.bool_]:
+        return np.bincount(self.owner, minlength=self.n) > 0
+
+
+def _statistics(shells: _Shells, table: Array) -> Array:
+    return np.hstack([shells.mean(table), shells.std(table), *shells.extremes(table)])
+
+
+def _first(sites: _Sites) -> Array:
+    return _statistics(sites.first, sites.table)
+
+
+def _second(sites: _Sites) -> Array:
+    return _statistics(sites.second, sites.table)
+
+
+def _sizes(sites: _Sites) -> Array:
+    kinds = [np.bincount(shells.row, minlength=sites.n) for shells in (sites.first, sites.second)]
+    columns = (sites.first.total(), kinds[0], sites.second.total(), kinds[1])
+    return np.array(columns, _FLOAT).T
+
+
+def _coordination(sites: _Sites) -> Array:
+    number = sites.around.total().astype(float)
+    is_same = sites.around.element == sites.kind[sites.around.row]
+    alike = np.bincount(sites.around.row[is_same], sites.around.atoms[is_same], len(number))
+    own_kind = alike / np.maximum(number, 1.0)
+    atoms = np.maximum(np.bincount(sites.owner, minlength=sites.n), 1)
+    least, greatest = np.full(sites.n, np.inf), np.full(sites.n, -np.inf)
+    np.minimum.at(least, sites.owner, number)
+    np.maximum.at(greatest, sites.owner, number)
+    columns = [
+        np.bincount(sites.owner, number, sites.n) / atoms,
+        least,
+        greatest,
+        np.bincount(sites.owner, own_kind, sites.n) / atoms,
+    ]
+    result = np.column_stack(columns).astype(_FLOAT)
+    result[~sites.has_neighbours()] = np.nan
+    return result
+
+
+def _binders(sites: _Sites) -> Array:
+    """The most and the least cohesive first-shell atom; of equals, the one of fewest neighbours."""
+    cohesion = element_property("cohesive_energy")[sites.kind]
+    number = sites.around.total()
+    around = sites.around.mean(sites.table)
+    # Ties beyond that are broken by what the neighbours are, never by the order in which atoms are listed.
+    blocks = []
+    for sign in (-1.0, 1.0):
+        order = np.lexsort(np.vstack([around.T, number, sign * cohesion, sites.owner]))
+        rows, place = np.unique(sites.owner[order], return_index=True)
+        chosen = order[place]
+        block = np.full((sites.n, 2 * len(PROPERTIES) + 1), np.nan, _FLOAT)
+        block[rows] = np.hstack([sites.table[sites.kind[chosen]], around[chosen], number[chosen, None]])
+        blocks.append(block)
+    return np.hstack(blocks)
+
+
+def _strain(sites: _Sites) -> Array:
+    volume = element_property("molar_volume") * _CM3_PER_MOL
+    # Nearest neighbours of a close-packed crystal of that volume per atom.
+    bond = (np.sqrt(2.0) * volume) ** (1.0 / 3.0)
+    result = np.full((sites.n, len(_STRAIN)), np.nan, _FLOAT)
+    seen: dict[tuple[int, Shell], tuple[float, ...]] = {}
+    for row, environment in enumerate(sites.environments):
+        if environment.bulk is not None:
+            key = id(environment.bulk), environment.first_shell
+            if key not in seen:
+                seen[key] = _strain_of(environment, volume, bond)
+            result[row] = seen[key]
+    return result
+
+
+def _strain_of(
+    environment: SiteEnvironment, volume: NDArray[np.float64], bond: NDArray[np.float64]
+) -> tuple[float, ...]:
+    bulk = environment.bulk
+    assert bulk is not None
+    values = [np.nan] * len(_STRAIN)
+    if bulk.volume_per_atom is not None and bulk.composition:
+        atoms = sum(count for _, count in bulk.composition)
+        pure = sum(count * volume[_index(symbol)] for symbol, count in bulk.composition) / atoms
+        values[:2] = [bulk.volume_per_atom, bulk.volume_per_atom / pure]
+    binders = {symbol for symbol, _ in environment.first_shell}
+    lengths = [(a, b, length) for a, b, length in bulk.bonds if a in binders or b in binders]
+    if lengths:
+        ratios = [2.0 * length / (bond[_index(a)] + bond[_index(b)]) for a, b, length in lengths]
+        values[2:6] = [
+            min(ratios), sum(sorted(ratios)) / len(ratios), max(ratios), min(length for *_, length in lengths)
+        ]  # fmt: skip
+    return tuple(values)
+
+
+def _bulk(sites: _Sites) -> Array:
+    crystal = _Shells.of(e.bulk.composition if e.bulk else () for e in sites.environments)
+    return np.hstack([crystal.mean(sites.table), crystal.std(sites.table)])
+
+
+def _miller(sites: _Sites) -> Array:
+    unknown = (np.nan, np.nan, np.nan)
+    indices = [sorted(map(abs, e.miller)) if e.miller else unknown for e in sites.environments]
+    return np.array(indices, _FLOAT).reshape(sites.n, 3)
+
+
+def _named(prefix: str, statistics: Sequence[str]) -> dict[str, str]:
+    return {f"{prefix}_{s}_{name}": UNITS[name] for s in statistics for name in PROPERTIES}
+
+
+_STRAIN = {
+    "volume_per_atom": "Å³", "volume_against_pure": "", "bond_against_pure_min": "",
+    "bond_against_pure_mean": "", "bond_against_pure_max": "", "bond_min": "Å",
+}  # fmt: skip
+_BINDERS = {
+    name: unit
+    for which in ("strong", "weak")
+    for name, unit in (
+        *((f"{which}_{name}", UNITS[name]) for name in PROPERTIES),
+        *((f"{which}_neighbours_{name}", UNITS[name]) for name in PROPERTIES),
+        (f"{which}_coordination", ""),
+    )
+}
+GROUPS: dict[str, tuple[dict[str, str], Callable[[_Sites], Array]]] = {
+    "first": (_named("first", STATISTICS), _first),
+    "second": (_named("second", STATISTICS), _second),
+    "sizes": (
+        dict.fromkeys(("first_atoms", "first_elements", "second_atoms", "second_elements"), ""),
+        _sizes,
+    ),
+    "coordination": (
+        dict.fromkeys(("coordination_mean", "coordination_min", "coordination_max", "own_kind_share"), ""),
+        _coordination,
+    ),
+    "binders": (_BINDERS, _binders),
+    "strain": (_STRAIN, _strain),
+    "bulk": (_named("bulk", ("mean", "std")), _bulk),
+    "miller": (dict.fromkeys(("miller_least", "miller_middle", "miller_greatest"), ""), _miller),
+}
+"""Each group's columns with their units, and what computes them."""
+DEFAULT_GROUPS = ("first", "second", "sizes", "coordination", "binders", "strain")
+
+
+class SiteFeatures:
+    """Turns environments into a matrix of numbers.
+
+    Parameters
+    ----------
+    groups
+        Keys of :data:`GROUPS`; their columns stand side by side in this order.
+
+    Raises
+    ------
+    ConfigError
+        If a group is unknown, or there is none.
+    """
+
+    def __init__(self, groups: Sequence[str] = DEFAULT_GROUPS) -> None:
+        unknown = [group for group in groups if group not in GROUPS]
+        if unknown or not groups:
+            message = f"unknown feature groups {unknown}; allowed, at least one of: {', '.join(GROUPS)}"
+            raise ConfigError(message)
+        self.groups = tuple(groups)
+
+    def fit(
+        self, environments: Sequence[SiteEnvironment], delta_e: NDArray[np.float64] | None = None
+    ) -> Self:
+        """Nothing is learned: here for the sake of a pipeline of transformers."""
+        del environments, delta_e
+        return self
+
+    def transform(self, environments: Sequence[SiteEnvironment]) -> Array:
+        """Feature matrix of shape (n_environments, n_features), NaN where nothing is known.
+
+        Raises
+        ------
+        ValueError
+            If a symbol is no element up to lawrencium.
+        """
+        sites = _Sites(environments)
+        return np.hstack([GROUPS[group][1](sites) for group in self.groups])
+
+    def get_feature_names_out(self) -> list[str]:
+        """Names of the columns, such as ``first_mean_electronegativity``."""
+        return [name for group in self.groups for name in GROUPS[group][0]]
+
+    def units(self) -> list[str]:
+        """Units of the columns; empty where there is none."""
+        return [unit for group in self.groups for unit in GROUPS[group][0].values()]

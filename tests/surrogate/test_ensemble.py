@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from surrogate.cross_fit import HeldOut, grouped_folds, groups_by_elements
+from surrogate.ensemble import AutoModel, EnsembleModel, _weights
+from surrogate.neural_network import _Network
+from surrogate.prior import PRIORS
+from surrogate.sites import SiteEnvironment
+from tests.surrogate.worlds import law, random_environments
+
+CO = PRIORS["CO"]
+
+
+def test_folds_keep_groups_whole_and_are_of_about_equal_size():
+    groups = np.random.default_rng(0).integers(0, 40, size=500)
+    folds = grouped_folds(groups, seed=0)
+    assert all(len(set(folds[groups == group])) == 1 for group in set(groups))
+    assert np.ptp(np.bincount(folds)) < 20
+    assert not np.array_equal(folds, grouped_folds(groups, seed=1))
+
+
+@pytest.mark.parametrize("groups", [None, np.arange(19), np.arange(100) % 4])
+def test_too_few_observations_or_groups_are_not_split(groups):
+    assert grouped_folds(groups, seed=0) is None
+
+
+def test_without_bulks_the_elements_around_a_site_stand_for_it():
+    one = SiteEnvironment((("Cu", 1),), (("Pd", 3), ("Cu", 2)))
+    other = SiteEnvironment((("Pd", 2),), (("Cu", 3),))
+    assert groups_by_elements([one, other, SiteEnvironment((("Cu", 1),), ())]) == ["Cu-Pd", "Cu-Pd", "Cu"]
+
+
+@pytest.mark.parametrize("better", [0, 1])
+def test_the_better_member_weighs_more(better):
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=800)
+    noise = [0.4, 0.4]
+    noise[better] = 0.1
+    members = [HeldOut(truth + s * rng.normal(size=800), np.full(800, s)) for s in noise]
+    assert _weights(members, truth, np.array([0.5, 0.5]))[better] > 0.8
+
+
+def test_weights_of_a_few_observations_stay_where_they_start():
+    truth = np.zeros(3)
+    members = [HeldOut(truth + 0.3, np.full(3, 0.3)), HeldOut(truth, np.full(3, 0.3))]
+    assert _weights(members, truth, np.array([0.75, 0.25]))[0] == pytest.approx(0.75, abs=0.1)
+
+
+def test_the_blend_begins_where_networks_can_learn():
+    train = random_environments(210, seed=1)
+    groups = np.arange(210) % 20
+    few = EnsembleModel(CO).fit(train[:140], law(train)[:140], groups[:140])
+    assert few.weights_ == {"gaussian_process": 1.0}
+    many = EnsembleModel(CO).fit(train, law(train), groups)
+    assert set(many.weights_) == {"gaussian_process", "neural_network"}
+    assert sum(many.weights_.values()) == pytest.approx(1.0)
+    assert many.held_out_ is not None
+    assert len(many.held_out_.mean) == 210
+
+
+def test_auto_takes_the_model_of_least_held_out_error_and_heeds_its_time():
+    train = random_environments(60, seed=1)
+    groups = np.arange(60) % 12
+    chosen = AutoModel(CO).fit(train, law(train), groups)
+    assert set(chosen.errors_) == {"ensemble", "boosting", "extra_trees"}
+    assert chosen.errors_[chosen.chosen_] == min(chosen.errors_.values())
+    hurried = AutoModel(CO, max_seconds=0.0).fit(train, law(train), groups)
+    assert set(hurried.errors_) == {"ensemble"}
+
+
+def test_gradients_of_a_network_are_those_of_its_loss():
+    rng = np.random.default_rng(0)
+    network = _Network(seed=0, dropout=0.0)
+    inputs, target = rng.normal(size=(40, 5)).astype(np.float32), rng.normal(size=40).astype(np.float32)
+    network.fit(inputs, target)
+
+    def loss() -> float:
+        mean, log_scale = network.predict(inputs)
+        squared = ((target.astype(float) - mean) / np.exp(log_scale.astype(float))) ** 2
+        return float((2.0 * np.log1p(squared / 3.0) + log_scale).mean())
+
+    gradients = network._gradients(inputs, target, rng)
+    for array, gradient in zip(network.weights + network.biases, gradients, strict=True):
+        place = np.unravel_index(np.abs(gradient).argmax(), gradient.shape)
+        kept, step = array[place], np.float32(1e-2)
+        array[place] = kept + step
+        above = loss()
+        array[place] = kept - step
+        below = loss()
+        array[place] = kept
+        assert (above - below) / (2.0 * step) == pytest.approx(float(gradient[place]), rel=0.1, abs=2e-4)
+
+
+def test_a_network_states_more_doubt_where_the_noise_is():
+    rng = np.random.default_rng(0)
+    inputs = rng.uniform(-1.0, 1.0, size=(600, 3)).astype(np.float32)
+    noise = np.where(inputs[:, 0] > 0, 0.5, 0.05)
+    target = (inputs[:, 1] + noise * rng.normal(size=600)).astype(np.float32)
+    _, log_scale = _Network(seed=0, dropout=0.1).fit(inputs, target).predict(inputs)
+    assert np.median(log_scale[inputs[:, 0] > 0.2]) > np.median(log_scale[inputs[:, 0] < -0.2]) + 1.0
