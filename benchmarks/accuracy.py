@@ -96,7 +96,7 @@ def learning_curve(data: Labelled, model: str, sizes: list[int], repeats: int) -
 def fitted(data: Labelled, model: str, rows: np.ndarray, seed: int = 0) -> AdsorptionSurrogate:
     """Train a model on some rows."""
     environments, energies = data.take(rows)
-    return untrained(model, data.adsorbate, seed).fit(environments, energies)
+    return untrained(model, data.adsorbate, seed).fit(environments, energies, data.bulks[rows].tolist())
 
 
 def many_predictions(data: Labelled, model: str, n: int) -> dict[str, float]:

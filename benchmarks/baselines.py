@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from surrogate.calibration import Calibration
 from surrogate.elements import SYMBOLS, counts_by_element
 from surrogate.fingerprint import GaspyFingerprint
 from surrogate.prior import prior_of
@@ -32,6 +33,7 @@ class PlainTrees:
     def __init__(self, adsorbate: str, seed: int = 0) -> None:
         self.adsorbate = adsorbate
         self.seed = seed
+        self.calibration_ = Calibration()
 
     def fit(
         self,

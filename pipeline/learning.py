@@ -42,6 +42,8 @@ class Predictions:
     site_ids: tuple[str, ...]
     mean_ev: NDArray[np.float64]
     std_ev: NDArray[np.float64]
+    freedom: float = np.inf
+    """Degrees of freedom of their distribution (:mod:`surrogate.calibration`)."""
 
     def by_site(self) -> dict[str, tuple[float, float]]:
         """Mean and standard deviation by site id."""
@@ -125,12 +127,12 @@ def _train(campaign: Campaign, number: int, adsorbate: str, *, with_metrics: boo
         return AdsorptionSurrogate(key, campaign.settings.surrogate.model, seed=campaign.settings.seed)
 
     surrogate = factory()
-    surrogate.fit(environments, delta_e)
-    mean, std = surrogate.predict(list(known.values()))
     bulks = [o.bulk_id for o in observations]
+    surrogate.fit(environments, delta_e, bulks)
+    mean, std = surrogate.predict(list(known.values()))
     metrics = _grouped_metrics(factory, environments, delta_e, bulks) if with_metrics else {}
     return Trained(
-        Predictions(adsorbate, number, tuple(known), np.asarray(mean), np.asarray(std)),
+        Predictions(adsorbate, number, tuple(known), mean, std, surrogate.calibration_.freedom),
         ModelRecord(
             campaign=campaign.name,
             round=number,
@@ -169,6 +171,7 @@ def _write_predictions(path: Path, predictions: Predictions) -> None:
         site_ids=np.array(predictions.site_ids),
         mean_ev=predictions.mean_ev,
         std_ev=predictions.std_ev,
+        freedom=predictions.freedom,
     )
     write_atomically(path, memory.getvalue())
 
@@ -190,6 +193,7 @@ def read_predictions(campaign: Campaign, number: int, adsorbate: str) -> Predict
                 tuple(str(i) for i in data["site_ids"]),
                 data["mean_ev"].astype(float),
                 data["std_ev"].astype(float),
+                float(data["freedom"]) if "freedom" in data else np.inf,
             )
     except (OSError, EOFError, KeyError, ValueError, BadZipFile) as error:
         message = f"cannot read the predictions {path}: {error}; 'sabatier run' makes them again"

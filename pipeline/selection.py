@@ -144,6 +144,8 @@ class _Pool:
     environments: list[SiteEnvironment]
     success: NDArray[np.float64]
     """Probability that the calculation gives an energy, of shape (n_candidates,)."""
+    freedom: float
+    """Degrees of freedom of the predictions' distribution."""
 
     @property
     def is_open(self) -> NDArray[np.bool_]:
@@ -182,7 +184,14 @@ def _pool(
     environments = [campaign.environments[c.site.id] for c in candidates]
     success = _success(campaign, predictions.adsorbate, environments)
     return _Pool(
-        candidates, values[:, 0], values[:, 1], len(open_candidates), is_pending, environments, success
+        candidates,
+        values[:, 0],
+        values[:, 1],
+        len(open_candidates),
+        is_pending,
+        environments,
+        success,
+        predictions.freedom,
     )
 
 
@@ -225,8 +234,10 @@ def _refuse_poor_prospects(
     hits = hours = 0.0
     for name, indices in chosen.items():
         target, pool = campaign.settings.adsorbates[name], pools[name]
-        likely = hit_probability(pool.mean[indices], pool.std[indices], target.target_ev, target.window_ev)
-        hits += float(likely.sum())
+        likely = hit_probability(
+            pool.mean[indices], pool.std[indices], target.target_ev, target.window_ev, pool.freedom
+        )
+        hits += float((likely * pool.success[indices]).sum())
         hours += float(expected_cpu_hours(campaign, [pool.candidates[i] for i in indices]).sum())
     if hits < least * hours:
         message = (
@@ -282,6 +293,7 @@ def _choose_among(
             is_pending=pool.is_pending,
             cpu_hours=_cpu_hours(campaign, pool, is_allowed[name]),
             success=pool.success,
+            freedom=pool.freedom,
         )
         for name, pool in pools.items()
     }

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from config.errors import ConfigError
+from surrogate.calibration import Calibration
 from surrogate.fingerprint import embedding
 from surrogate.sites import environment_labels
 
@@ -61,20 +62,27 @@ class Candidates:
     """Under way: excluded too, and what resembles them counts less."""
     cpu_hours: NDArray[np.float64] | None = None
     """Expected cost; only ``hits_per_cpu_hour`` uses it."""
+    freedom: float = np.inf
+    """Degrees of freedom of the predictions' distribution (:mod:`surrogate.calibration`)."""
     success: NDArray[np.float64] | None = None
     """Probability that the calculation gives an energy at all (:mod:`surrogate.failures`)."""
 
 
 def hit_probability(
-    mean: NDArray[np.float64], std: NDArray[np.float64], target: float, window: float
+    mean: NDArray[np.float64],
+    std: NDArray[np.float64],
+    target: float,
+    window: float,
+    freedom: float = np.inf,
 ) -> NDArray[np.float64]:
-    """Probability that ΔE is within ``window`` of ``target``, of the shape of ``mean``."""
-    from scipy.special import ndtr
+    """Probability that ΔE is within ``window`` of ``target``, of the shape of ``mean``.
 
-    # On the lower tail both terms keep their precision; mirrored, so does every prediction above the target.
-    distance = -np.abs(mean - target)
-    probability: NDArray[np.float64] = ndtr((distance + window) / std) - ndtr((distance - window) / std)
-    return probability
+    Parameters
+    ----------
+    freedom
+        Degrees of freedom of the predictions' distribution (:mod:`surrogate.calibration`).
+    """
+    return Calibration(freedom=freedom).hit_probability(mean, std, target, window)
 
 
 def choose(
@@ -92,6 +100,7 @@ def choose(
     is_pending: NDArray[np.bool_] | None = None,
     cpu_hours: NDArray[np.float64] | None = None,
     success: NDArray[np.float64] | None = None,
+    freedom: float = np.inf,
 ) -> NDArray[np.int64]:
     """Choose candidates of one adsorbate.
 
@@ -115,6 +124,8 @@ def choose(
         Expected cost of each candidate, all alike when left out.
     success
         Probability that a candidate's calculation gives an energy, by which that of a hit is multiplied.
+    freedom
+        Degrees of freedom of the predictions' distribution.
 
     Returns
     -------
@@ -133,7 +144,7 @@ def choose(
     if strategy == "gaussian":
         score = -0.5 * ((mean - target) / width) ** 2 + rng.gumbel(size=len(mean))
     elif strategy in BY_PROBABILITY:
-        score = hit_probability(mean, std, target, window)
+        score = hit_probability(mean, std, target, window, freedom)
         if success is not None:
             score = score * success[allowed]
         if strategy == "hits_per_cpu_hour" and cpu_hours is not None:
@@ -261,6 +272,7 @@ def choose_batch(
             is_pending=groups[name].is_pending,
             cpu_hours=groups[name].cpu_hours,
             success=groups[name].success,
+            freedom=groups[name].freedom,
         )
         for name in sorted(groups)
     }

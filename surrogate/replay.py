@@ -98,8 +98,12 @@ class Learned:
 
     def ask(self, pool: Pool, known: Indices, n: int, rng: np.random.Generator) -> Indices:
         """Train, predict, choose."""
-        surrogate = self.surrogate().fit([pool.environments[i] for i in known], pool.delta_e[known])
+        surrogate = self.surrogate()
+        surrogate.fit(
+            [pool.environments[i] for i in known], pool.delta_e[known], [str(b) for b in pool.bulks[known]]
+        )
         mean, std = surrogate.predict(pool.environments)
+        freedom = surrogate.calibration_.freedom
         is_known = np.zeros(len(pool), dtype=bool)
         is_known[known] = True
         labels: tuple[Indices, ...] = ()
@@ -107,9 +111,9 @@ class Learned:
         if self.goal == "surfaces":
             labels = (pool.surfaces, environment_labels(pool.environments))
             is_excluded = is_known | ~self._contenders(pool, known, is_known, mean)
-            chosen = self._choose(pool, mean, std, is_excluded, labels, n, rng)
+            chosen = self._choose(pool, mean, std, is_excluded, labels, n, rng, freedom)
             is_known[chosen] = True
-        rest = self._choose(pool, mean, std, is_known, labels, n - len(chosen), rng)
+        rest = self._choose(pool, mean, std, is_known, labels, n - len(chosen), rng, freedom)
         return np.concatenate([chosen, rest])
 
     def _choose(
@@ -121,10 +125,11 @@ class Learned:
         labels: tuple[Indices, ...],
         n: int,
         rng: np.random.Generator,
+        freedom: float,
     ) -> Indices:
         return choose(
             self.acquisition, mean, std, target=pool.target, window=pool.window, n=n, rng=rng,
-            width=self.width, is_excluded=is_excluded, labels=labels,
+            width=self.width, is_excluded=is_excluded, labels=labels, freedom=freedom,
         )  # fmt: skip
 
     def _contenders(
