@@ -271,5 +271,5 @@ class NeuralNetworkModel:
         outputs = [network.predict(inputs) for network in networks]
         means = np.array([mean for mean, _ in outputs], dtype=float)
         log_scale = np.mean([log_scale for _, log_scale in outputs], axis=0, dtype=float)
-        variance = _FREEDOM / (_FREEDOM - 2.0) * np.exp(2.0 * log_scale) + means.var(axis=0)
+        variance = _FREEDOM / (_FREEDOM - 2.0) * np.exp(2.0 * log_scale) + means.var(axis=0, ddof=1)
         return self._offset + self._unit * means.mean(axis=0), self._unit * np.sqrt(variance)
