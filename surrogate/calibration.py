@@ -37,9 +37,9 @@ _FACTOR_RANGE = (0.5, 4.0)
 """Further is not believed: errors on bulks much like those known say little of stranger ones."""
 _CAUTION = 0.5
 """Standard errors that the observed share may be too high by: what a model was tuned on it also fits."""
-_MORE_DATA = 0.97
+_MORE_DATA = 0.975
 """Errors of a model that saw all observations, relative to those of models that saw four fifths: the learning
-curve of CO from 200 to 2,000 labels falls as the number of labels to the power −0.11 to −0.13."""
+curve of CO from 200 to 2,000 labels falls as the number of labels to the power −0.11."""
 _PSEUDO_COUNT = 40.0
 """Observations that the fitted quantile counts as against the observed one."""
 
