@@ -202,7 +202,7 @@ class GaussianProcessModel:
     """
 
     def __init__(
-        self, prior: AdsorbatePrior, seed: int = 0, max_points: int = 600, max_tuning_points: int = 300
+        self, prior: AdsorbatePrior, seed: int = 0, max_points: int = 400, max_tuning_points: int = 300
     ) -> None:
         self.prior = prior
         self.seed = seed

@@ -73,14 +73,18 @@ class _Network:
     weights: list[Array] = field(default_factory=list)
     biases: list[Array] = field(default_factory=list)
 
-    def fit(self, inputs: Array, target: Array) -> Self:
-        rng = np.random.default_rng(self.seed)
-        sizes = [inputs.shape[1], *_HIDDEN, 2]
+    def start(self, n_inputs: int, rng: np.random.Generator) -> None:
+        """Draw the first weights."""
+        sizes = [n_inputs, *_HIDDEN, 2]
         for i, (rows, columns) in enumerate(pairwise(sizes)):
             gain = 2.0 if i < len(_HIDDEN) else 0.1
             start = rng.normal(size=(rows, columns)) * np.sqrt(gain / rows)
             self.weights.append(start.astype(np.float32))
             self.biases.append(np.zeros(columns, np.float32))
+
+    def fit(self, inputs: Array, target: Array) -> Self:
+        rng = np.random.default_rng(self.seed)
+        self.start(inputs.shape[1], rng)
         optimiser = _Optimiser(self.weights + self.biases, len(self.weights))
         n = len(target)
         batch = int(np.clip(n // 16, min(_BATCHES[0], n), _BATCHES[1]))
@@ -104,9 +108,9 @@ class _Network:
             gate = _sigmoid(value)
             kept: Array = (rng.random(value.shape, dtype=np.float32) > self.dropout).astype(np.float32)
             kept /= np.float32(1.0 - self.dropout)
-            layers.append(value * gate * kept)
-            one = np.float32(1.0)
-            slopes.append(gate * (one + value * (one - gate)) * kept)
+            product = value * gate
+            layers.append(product * kept)
+            slopes.append((gate + product - product * gate) * kept)
         out = layers[-1] @ self.weights[-1] + self.biases[-1]
         error, log_scale = out[:, 0] - target, np.clip(out[:, 1], *_LOG_SCALE_RANGE)
         inverse = np.exp(-2.0 * log_scale)
@@ -267,5 +271,5 @@ class NeuralNetworkModel:
         outputs = [network.predict(inputs) for network in networks]
         means = np.array([mean for mean, _ in outputs], dtype=float)
         log_scale = np.mean([log_scale for _, log_scale in outputs], axis=0, dtype=float)
-        variance = _FREEDOM / (_FREEDOM - 2.0) * np.exp(2.0 * log_scale) + means.var(axis=0)
+        variance = _FREEDOM / (_FREEDOM - 2.0) * np.exp(2.0 * log_scale) + means.var(axis=0, ddof=1)
         return self._offset + self._unit * means.mean(axis=0), self._unit * np.sqrt(variance)

@@ -36,6 +36,7 @@ _NOISE_SHARE = 0.5
 _PURE_PSEUDO_COUNT = 2.0
 """How many pure sites it takes for their median to weigh as much as the regression."""
 _OUTER_STD = 6.0
+_STD_WEIGHT = 3.0
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,11 @@ class AdsorbatePrior:
     std_ev: float
 
     def updated(self, delta_e: NDArray[np.float64]) -> AdsorbatePrior:
-        """Prior after a few observations, of which it counts as one itself; its width stays."""
+        """Prior after some observations; itself it counts as one for the mean and as three for the width."""
         n = len(delta_e)
-        return AdsorbatePrior((self.mean_ev + float(delta_e.sum())) / (1 + n), self.std_ev)
+        mean = (self.mean_ev + float(np.sum(delta_e))) / (1 + n)
+        squares = _STD_WEIGHT * self.std_ev**2 + float(((delta_e - mean) ** 2).sum())
+        return AdsorbatePrior(mean, float(np.sqrt(squares / (_STD_WEIGHT + n))))
 
     def bounds(self, delta_e: NDArray[np.float64]) -> tuple[float, float]:
         """Widest believable range of ΔE: six standard deviations, or what was observed and one more."""

@@ -18,7 +18,7 @@ def held_out(n: int, std: float = 0.1) -> HeldOut:
 
 
 @pytest.mark.parametrize("freedom", [3.0, 8.0, 50.0])
-@pytest.mark.parametrize("stated", [0.05, 0.2, 0.8])
+@pytest.mark.parametrize("stated", [0.1, 0.2, 0.4])
 def test_ninety_per_cent_intervals_hold_whatever_the_model_states(freedom, stated):
     calibration = Calibration.of(held_out(2000, stated), errors(2000, freedom))
     fresh = errors(20_000, freedom, seed=1)
@@ -44,6 +44,11 @@ def test_half_widths_at_ninety_per_cent_are_the_normal_ones():
 def test_few_observations_hardly_change_the_fit():
     wild = np.r_[np.zeros(17), [5.0, 5.0, 5.0]]
     assert Calibration.of(held_out(20, 0.2), wild).factor < 5.0 / 0.2 / 1.64
+
+
+@pytest.mark.parametrize(("stated", "factor"), [(0.001, 4.0), (100.0, 0.5)])
+def test_a_model_is_never_believed_to_be_far_off(stated, factor):
+    assert Calibration.of(held_out(500, stated), errors(500, 5.0)).factor == factor
 
 
 def test_no_held_out_predictions_change_nothing():
