@@ -48,8 +48,6 @@ DESCRIPTOR_VERSION = 1
 SYMPREC_A = 0.037
 """Atoms this close to a symmetric place are taken to be there, Å; no round number, so that published
 structures do not sit on the edge."""
-FAMILIES = ("composition", "paths", "shells", "geometry", "lattice")
-"""Kinds of descriptors, by which their names start."""
 CRYSTAL_SYSTEMS = ((2, 1), (15, 2), (74, 3), (142, 4), (167, 5), (194, 6), (230, 7))
 """Last space group of each crystal system, triclinic to cubic, and the system's rank."""
 _STATISTICS = ("mean", "spread", "least", "greatest")
