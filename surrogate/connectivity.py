@@ -37,7 +37,9 @@ DEEPEST = 3
 _FIRST_REACH, _GROWTH, _MOST_TRIES = 1.6, 1.4, 8
 _LEAST_POINTS = 4
 _DEEPER_A = 5.0
-_OPEN = "the Voronoi cells of its atoms do not close; give a three-dimensional crystal, or a slab with its site"
+_OPEN = (
+    "the Voronoi cells of its atoms do not close; give a three-dimensional crystal, or a slab with its site"
+)
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,8 @@ def crystal_connections(numbers: IntArray, cell: Array, positions: Array) -> Con
 
 def _connections(faces: _Faces, numbers: IntArray, owners: IntArray) -> Connections:
     n_atoms = len(numbers)
+    volumes = np.zeros(n_atoms)
+    np.add.at(volumes, faces.inner, faces.areas * faces.distances / 6.0)
     inner, outer = faces.inner, owners[faces.outer]
     seen = faces.shares > LEAST_SHARE
     bonded = seen & _within_radii(numbers[inner], numbers[outer], faces.distances)
@@ -131,7 +135,7 @@ def _connections(faces: _Faces, numbers: IntArray, owners: IntArray) -> Connecti
         second=outer[bonded],
         distances=faces.distances[bonded],
         shares=faces.shares[bonded],
-        volumes=np.bincount(inner, weights=faces.areas * faces.distances / 6.0, minlength=n_atoms),
+        volumes=volumes,
         faces=np.bincount(inner[seen], minlength=n_atoms).astype(np.int64),
     )
 
@@ -168,7 +172,7 @@ def _faces(points: Array, n_inner: int) -> _Faces:
 
     tessellation = Voronoi(points)
     pairs = np.asarray(tessellation.ridge_points, dtype=np.int64)
-    wanted = (pairs < n_inner).any(axis=1)
+    wanted: NDArray[np.bool_] = np.any(pairs < n_inner, axis=1)
     corners = [c for c, want in zip(tessellation.ridge_vertices, wanted, strict=True) if want]
     pairs = pairs[wanted]
     sizes = np.array([len(c) for c in corners])

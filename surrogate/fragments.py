@@ -13,10 +13,11 @@ graph (:mod:`surrogate.connectivity`), labelled with the properties of their ele
 - *lattice*: axes and angles of the conventional cell, density, volume, numbers of atoms and elements, space
   group and crystal system.
 
-All are means or extremes, never sums, so that a supercell has the vector of its primitive cell; the crystal is
-brought into its standard cell first. Of the paper, this leaves out: fragments as separate descriptors by the
-elements in them (their statistics stand for them), the Galvez matrix of all pairs, which does not converge in a
-crystal (here: pairs that are connected), and the properties named in :mod:`surrogate.element_properties`.
+All are means or extremes, never sums, so that a supercell has the vector of its primitive cell; the crystal
+is brought into its standard cell first. Of the paper, this leaves out: fragments as separate descriptors by
+the elements in them (their statistics stand for them), the Galvez matrix of all pairs, which does not
+converge in a crystal (here: pairs that are connected), and the properties that
+:mod:`surrogate.element_properties` names.
 Paths may not turn back at once; a closed triangle counts as a path of three. Units: Å, Å³, u, eV, K, GPa.
 """
 
@@ -75,7 +76,9 @@ def descriptor_names() -> tuple[str, ...]:
     """Names of a crystal's descriptors, ``family: property: what of it``."""
     per_property = {
         "composition": _STATISTICS,
-        "paths": tuple(f"{what} along {n}" for n in range(1, DEEPEST + 1) for what in ("difference", "product")),
+        "paths": tuple(
+            f"{what} along {n}" for n in range(1, DEEPEST + 1) for what in ("difference", "product")
+        ),
         "shells": tuple(f"{w}, {s}" for w in ("excess over neighbours", "transfer") for s in _STATISTICS),
     }
     labelled = [f"{f}: {p}: {s}" for f, kinds in per_property.items() for s in kinds for p in PROPERTIES]
@@ -126,7 +129,8 @@ def site_descriptors(surface: Atoms, site: Iterable[float]) -> Array:
     Parameters
     ----------
     surface
-        A slab without adsorbate; its outward normal is +z, and its first two lattice vectors span the surface.
+        A slab without adsorbate; its outward normal is +z, and its first two lattice vectors span the
+        surface.
     site
         Where the site is, Å, shape (3,); its height does not matter.
 

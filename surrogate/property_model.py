@@ -1,10 +1,10 @@
 """Gradient boosting from descriptors of crystals to one property of theirs.
 
 Isayev et al., Nature Communications 8 (2017) 15679, doi:10.1038/ncomms15679, learn eight properties from
-fragments by gradient-boosted trees: whether a crystal is a metal (a probability), and numbers such as its band
-gap or bulk modulus. Here as many models are trained as there are folds, each without the crystals of one fold;
-no chemical system is in two folds. Their mean predicts; what each says of the fold that it has not seen gives
-the metrics, the error bars, and which descriptors matter. Units are those of the property.
+fragments by gradient-boosted trees: whether a crystal is a metal (a probability), and numbers such as its
+band gap or bulk modulus. Here as many models are trained as there are folds, each without the crystals of
+one fold; no chemical system is in two folds. Their mean predicts; what each says of the fold that it has not
+seen gives the metrics, the error bars, and which descriptors matter. Units are those of the property.
 
 Models are saved with skops, which reads no code from files: https://skops.readthedocs.io.
 """
@@ -205,10 +205,13 @@ class PropertyModel:
     def _trained_error(self, descriptors: Array, errors: Array) -> Any:
         from sklearn.ensemble import HistGradientBoostingRegressor
 
-        return HistGradientBoostingRegressor(**_ERROR_BOOSTING, random_state=self.seed).fit(descriptors, errors)
+        return HistGradientBoostingRegressor(**_ERROR_BOOSTING, random_state=self.seed).fit(
+            descriptors, errors
+        )
 
     def _predicted_error(self, model: Any, descriptors: Array) -> Array:
-        return np.maximum(np.asarray(model.predict(descriptors), dtype=float), self._error_floor)
+        error: Array = np.maximum(np.asarray(model.predict(descriptors), dtype=float), self._error_floor)
+        return error
 
     def _importances(self, descriptors: Array, values: Array, folds: Sequence[IntArray]) -> dict[str, float]:
         """Shuffle what belongs together, in the fold that a model has not seen, and see what it costs."""
@@ -248,7 +251,9 @@ def load_property_model(path: Path) -> PropertyModel:
         message = f"{path}: no such file; give a model that 'sabatier properties train' wrote"
         raise ConfigError(message) from error
     except Exception as error:  # a file of any kind
-        message = f"{path}: is no property model ({type(error).__name__}); 'sabatier properties train' makes one"
+        message = (
+            f"{path}: is no property model ({type(error).__name__}); 'sabatier properties train' makes one"
+        )
         raise ConfigError(message) from error
     record = content.get("record", {}) if isinstance(content, dict) else {}
     _refuse_foreign(path, record)
