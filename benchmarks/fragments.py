@@ -136,7 +136,10 @@ def _rows(data: Path | None, name: str) -> Iterator[tuple[Atoms, dict[str, str]]
         raise FileNotFoundError(name)
     csv.field_size_limit(2**31 - 1)
     with (data / name).open(encoding="utf-8") as lines:
-        for row in csv.DictReader(itertools.dropwhile(lambda line: line.startswith("#"), lines)):
+        reader = csv.reader(itertools.dropwhile(lambda line: line.startswith("#"), lines))
+        columns = next(reader)
+        for cells in reader:  # some tables number their rows in a column without a name
+            row = dict(zip(columns, cells[-len(columns) :], strict=True))
             yield read(io.StringIO(row["poscar"]), format="vasp"), row
 
 
@@ -164,6 +167,7 @@ def measure(labelled: Labelled, limit: int | None, seed: int) -> dict[str, Any]:
         "mae_ratio": of_fragments.metrics_["mae"] / of_composition.metrics_["mae"],
         "descriptor_cpu_ms": milliseconds,
         "training_cpu_seconds": time.process_time() - started,
+        "families": of_fragments.record()["families"],
         "importances": dict(list(of_fragments.importances_.items())[:8]),
     }
 
