@@ -176,6 +176,7 @@ class PropertyModel:
 
         content = {
             "record": self.record(),
+            "names": list(self.names),
             "columns": self._columns,
             "members": self._members,
             "error": self._error,
@@ -286,6 +287,7 @@ def load_property_model(path: Path) -> PropertyModel:
         property_name=record["property"],
         is_class=record["is_class"],
         seed=record["seed"],
+        names=tuple(content["names"]),
         metrics_=record["metrics"],
         training_ids_=tuple(record["training_ids"]),
         importances_=record["importances"],
