@@ -30,6 +30,29 @@ PATH_KEYS = ("password_file", "tls_ca_file", "tls_certificate_key_file", "folder
 MillerIndex = tuple[int, int, int]
 
 
+class PropertyScreen(StrictModel):
+    """A limit on a property that a model predicts of each bulk."""
+
+    model: str = Field(examples=["bulk-modulus.skops"])
+    """File that `sabatier properties train` wrote; relative to the campaign file."""
+    property: str | None = Field(default=None, examples=["bulk_modulus_gpa"])
+    """What the model predicts; checked where it is given."""
+    min: float | None = Field(default=None, examples=[50.0])
+    """Leave out bulks of which less is predicted; of a class, such as `is_metal`, it is a probability."""
+    max: float | None = Field(default=None, examples=[300.0])
+    """Leave out bulks of which more is predicted."""
+
+    @model_validator(mode="after")
+    def _limits(self) -> Self:
+        if self.min is None and self.max is None:
+            message = "limits nothing: give min, max, or both"
+            raise ValueError(message)
+        if self.min is not None and self.max is not None and self.min > self.max:
+            message = f"no value is at least {self.min:g} and at most {self.max:g}"
+            raise ValueError(message)
+        return self
+
+
 class BulkSelection(StrictModel):
     """Which crystals to screen. Sources add up; the filters apply to the built-in library."""
 
@@ -47,6 +70,10 @@ class BulkSelection(StrictModel):
     """Materials Project ids to download (extra `mp`; key from the environment variable MP_API_KEY)."""
     with_pure_elements: bool = True
     """Add the pure metal of every element that occurs: its ΔE is a reference of the fingerprint."""
+    screen: tuple[PropertyScreen, ...] = Field(
+        default=(), examples=[[{"model": "bulk-modulus.skops", "min": 50.0}]]
+    )
+    """Leave out bulks by predicted properties; pure metals that were added as references stay."""
 
     @field_validator("elements")
     @classmethod

@@ -164,10 +164,11 @@ def _with_absolute_paths(settings: CampaignSettings, folder: Path) -> CampaignSe
         return str((folder / Path(path).expanduser()).resolve())
 
     files = tuple(absolute(file) for file in settings.bulks.files)
+    screen = tuple(s.model_copy(update={"model": absolute(s.model)}) for s in settings.bulks.screen)
     given = {key: getattr(settings.store, key) for key in PATH_KEYS}
     paths = {key: absolute(path) for key, path in given.items() if path is not None}
     changed = {
-        "bulks": settings.bulks.model_copy(update={"files": files}),
+        "bulks": settings.bulks.model_copy(update={"files": files, "screen": screen}),
         "store": settings.store.model_copy(update=paths),
     }
     return settings.model_copy(update=changed)

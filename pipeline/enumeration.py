@@ -16,12 +16,18 @@ if TYPE_CHECKING:
     from config.campaign import CampaignSettings
     from pipeline.campaign import Campaign
     from pipeline.domain import Bulk, Site, Surface
+    from pipeline.properties import LeftOut
 
 BULKS, SURFACES, SITES = "bulks", "surfaces", "sites"
 
 
-def select_bulks(settings: CampaignSettings, base_dir: Path) -> list[Bulk]:
+def select_bulks(settings: CampaignSettings, base_dir: Path) -> tuple[list[Bulk], list[LeftOut]]:
     """Load the bulks of a campaign and refuse those that its recipe cannot compute.
+
+    Returns
+    -------
+    bulks, left_out
+        The second are those that do not pass ``bulks.screen``.
 
     Raises
     ------
@@ -30,11 +36,12 @@ def select_bulks(settings: CampaignSettings, base_dir: Path) -> list[Bulk]:
     StructureError
         If a structure file is unusable.
     """
+    from pipeline.properties import screened
     from pipeline.structures.bulks import load_bulks
 
-    bulks = load_bulks(settings.bulks, base_dir)
+    bulks, left_out = screened(load_bulks(settings.bulks, base_dir), settings.bulks)
     _refuse_missing_setups(settings, bulks)
-    return bulks
+    return bulks, left_out
 
 
 def cut_surfaces(settings: CampaignSettings, bulks: Sequence[Bulk]) -> list[Surface]:
@@ -70,7 +77,7 @@ def find_sites(surfaces: Sequence[Surface]) -> list[Site]:
 
 def store_bulks(campaign: Campaign) -> None:
     """Stage 1: put the campaign's bulks into the store."""
-    bulks = select_bulks(campaign.settings, campaign.home.path)
+    bulks, _ = select_bulks(campaign.settings, campaign.home.path)
     campaign.store.save_bulks(campaign.name, bulks)
     campaign.store.mark_stage(campaign.name, BULKS, len(bulks))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from config.campaign import CampaignSettings
     from pipeline.domain import Bulk, Calculation, Site, Surface
+    from pipeline.properties import LeftOut
 
 SECONDS_PER_HOUR = 3600.0
 SURFACES_PRICED = 200
@@ -31,6 +32,7 @@ class Plan:
     bulks: list[Bulk]
     surfaces: list[Surface]
     sites: list[Site]
+    left_out: list[LeftOut] = field(default_factory=list)
 
     @property
     def n_candidates(self) -> int:
@@ -58,9 +60,9 @@ def make_plan(settings: CampaignSettings, base_dir: Path) -> Plan:
     ConfigError
         If the campaign is impossible; see :func:`pipeline.enumeration.select_bulks`.
     """
-    bulks = select_bulks(settings, base_dir)
+    bulks, left_out = select_bulks(settings, base_dir)
     surfaces = cut_surfaces(settings, bulks)
-    return Plan(settings, bulks, surfaces, find_sites(surfaces))
+    return Plan(settings, bulks, surfaces, find_sites(surfaces), left_out)
 
 
 def plan_document(plan: Plan) -> dict[str, Any]:
@@ -77,6 +79,9 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "candidates": plan.n_candidates,
         "adsorbates": list(plan.settings.adsorbates),
         "per_bulk": _per_bulk(plan),
+        "left_out": [
+            {"bulk": o.bulk.formula, "source": o.bulk.source_id, "reason": o.reason} for o in plan.left_out
+        ],
         "rounds": [{"round": n, "adsorption_energies": size} for n, size in enumerate(sizes)],
         "adsorption_energies": sum(sizes),
         "budget": budget.model_dump(mode="json"),

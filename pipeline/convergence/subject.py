@@ -212,7 +212,7 @@ def choose_subject(
 def _one_bulk(settings: CampaignSettings) -> Bulk:
     from pipeline.enumeration import select_bulks
 
-    bulks = select_bulks(settings, Path())
+    bulks, _ = select_bulks(settings, Path())
     if len(bulks) > 1:
         given = (*settings.bulks.ids, *settings.bulks.files)[0]
         message = f"{given} holds {len(bulks)} crystals; a study looks at one: give a file of one"

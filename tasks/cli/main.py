@@ -20,6 +20,7 @@ from tasks.cli import (
     init,
     logs,
     plan,
+    properties,
     rank,
     replay,
     run,
@@ -60,6 +61,7 @@ for _module in (init, doctor, plan, converge, run, status, rank, replay, failure
     app.command(_module.__name__.rpartition(".")[2])(_module.command)
 for _name, _command in control.COMMANDS.items():
     app.command(_name)(_command)
+app.add_typer(properties.app, name="properties")
 app.add_typer(store.app, name="store")
 
 

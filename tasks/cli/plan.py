@@ -77,6 +77,8 @@ def _print(console: Console, document: dict[str, Any]) -> None:
     hidden = len(document["per_bulk"]) - BULKS_SHOWN
     if hidden > 0:
         console.print(f"  and {hidden} more bulks (--json lists them all)")
+    for row in document["left_out"]:
+        console.print(f"left out: {row['bulk']} ({row['source']}), {row['reason']}", markup=False)
     console.print(
         f"{document['bulks']} bulks, {document['surfaces']} surfaces, {document['sites']} sites, "
         f"{document['candidates']} candidates with {', '.join(document['adsorbates'])}"

@@ -24,7 +24,7 @@ from tests.tasks.campaigns import ROOT, TINY, command, environment, sabatier
 
 COMMANDS = (
     *("init", "doctor", "plan", "run", "status", "rank", "show", "logs", "export"),
-    *("cancel", "pause", "resume", "retry", "rerun", "converge", "store"),
+    *("cancel", "pause", "resume", "retry", "rerun", "converge", "store", "properties"),
 )
 
 
