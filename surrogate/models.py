@@ -20,6 +20,7 @@ from surrogate.prior import prior_of
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
+    from contextlib import AbstractContextManager
     from typing import Self
 
     from numpy.typing import ArrayLike, NDArray
@@ -111,7 +112,8 @@ class AdsorptionSurrogate:
         ordered = energies[order]
         labels = np.unique(np.array([bulks[i] for i in order], dtype=str), return_inverse=True)[1]
         self._model = MODELS[self.model](self.prior, seed=self.seed)  # type: ignore[call-arg]
-        self._model.fit([environments[i] for i in order], ordered, labels.ravel())
+        with _one_thread():
+            self._model.fit([environments[i] for i in order], ordered, labels.ravel())
         self.calibration_ = Calibration.of(self._model.held_out_, ordered)
         return self
 
@@ -128,7 +130,8 @@ class AdsorptionSurrogate:
         mean, std = np.empty(len(distinct)), np.empty(len(distinct))
         for start in range(0, len(distinct), _CHUNK):
             rows = slice(start, start + _CHUNK)
-            mean[rows], std[rows] = self._model.predict(distinct[rows])
+            with _one_thread():
+                mean[rows], std[rows] = self._model.predict(distinct[rows])
         mean = np.clip(mean, *self._bounds)
         std = np.maximum(self.calibration_.factor * std, MIN_STD_EV)
         return mean[place], std[place]
@@ -151,6 +154,17 @@ class AdsorptionSurrogate:
             "parameters": self._model.parameters(),
             "calibration": self.calibration_.record(),
         }
+
+
+def _one_thread() -> AbstractContextManager[object]:
+    """Keep linear algebra to one thread: its matrices are small, and calculations run on the other cores.
+
+    With a thread for each core of a busy machine, the networks took ten to thirty times as long.
+    """
+    from threadpoolctl import threadpool_limits
+
+    one: AbstractContextManager[object] = threadpool_limits(limits=1)
+    return one
 
 
 def _distinct(

@@ -43,12 +43,12 @@ class SiteEnvironment:
     """Neighbours of the first-shell atoms."""
     neighbours: tuple[tuple[str, Shell], ...] = ()
     """Each first-shell atom: its element, and its own neighbours."""
-    beneath: Shell | None = None
-    """Atoms straight below the site, under the first shell: one at an hcp hollow, none at an fcc hollow."""
     bulk: BulkContext | None = None
     """The crystal that the surface is cut from."""
     miller: tuple[int, int, int] | None = None
     """The face."""
+    beneath: Shell | None = None
+    """Atoms straight below the site, under the first shell: one at an hcp hollow, none at an fcc hollow."""
 
     def canonical(self) -> tuple[Shell, Shell]:
         """Both shells with their elements merged and sorted; equal where the shells are the same."""

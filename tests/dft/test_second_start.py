@@ -257,7 +257,7 @@ def test_iron_that_lost_its_moment_finds_it(tmp_path):
     slab = bcc100("Fe", (1, 1, 1), a=2.87, vacuum=4.0)
     slab.pbc = True
     slab.set_constraint(FixAtoms([0]))
-    slab.set_initial_magnetic_moments([0.05])  # as beside a bare slab that has nearly lost its own
+    slab.set_initial_magnetic_moments([0.01])  # as beside a bare slab that has nearly lost its own
     result = run(prepare(tmp_path, 1, slab, "slab", QUICK))
     told = result.details["second_start"]
     assert told["kept"] == "second"
