@@ -86,7 +86,7 @@ def learning_curve(data: Labelled, model: str, sizes: list[int], repeats: int) -
             surrogate = fitted(data, model, train[:size], seed)
             seconds = time.process_time() - started
             environments, truth = data.take(np.flatnonzero(is_test))
-            figures = summarise(truth, *surrogate.predict(environments))
+            figures = summarise(truth, *surrogate.predict(environments), surrogate.calibration_.freedom)
             results.append({**figures, "training_cpu_seconds": seconds})
         if results:
             curve[str(size)] = {key: float(np.mean([r[key] for r in results])) for key in results[0]}

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 LEVEL = 0.90
 """Probability at which the stated intervals are held against the observations."""
 _NORMAL_QUANTILE = 1.6448536269514722
+LARGE_FREEDOM = 1e9
+"""So many degrees of freedom are as good as infinitely many, and can be computed with."""
 _PRIOR_FREEDOM = 6.0
 _LOG_FREEDOM_STD = 0.7
 _FREEDOM_RANGE = (2.2, 60.0)
@@ -95,17 +97,30 @@ class Calibration:
         return {"factor": self.factor, "degrees_of_freedom": freedom, "n_held_out": self.n}
 
     def _freedom(self) -> float:
-        return min(self.freedom, 1e9)
+        return min(self.freedom, LARGE_FREEDOM)
 
     def _scale(self, std: NDArray[np.float64]) -> NDArray[np.float64]:
-        return std * _NORMAL_QUANTILE / _quantile(self._freedom())
+        return std / std_per_scale(self.freedom)
 
 
-def _quantile(freedom: float) -> float:
+def std_per_scale(freedom: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    """How many times its scale a Student-t distribution's *stated* standard deviation is.
+
+    Stated is the standard deviation of the normal distribution with the same central 90 %.
+
+    Parameters
+    ----------
+    freedom
+        Degrees of freedom; infinite: normal, 1.
+    """
+    return np.asarray(_quantile(freedom) / _NORMAL_QUANTILE)
+
+
+def _quantile(freedom: NDArray[np.float64] | float) -> NDArray[np.float64]:
     """Half the central 90 % of a Student-t distribution of unit scale."""
     from scipy.special import stdtrit
 
-    return float(stdtrit(freedom, 0.5 + 0.5 * LEVEL))
+    return np.asarray(stdtrit(np.minimum(freedom, LARGE_FREEDOM), 0.5 + 0.5 * LEVEL))
 
 
 def _fit_student(z: NDArray[np.float64]) -> tuple[float, float]:

@@ -8,9 +8,12 @@ a random split flatters. Energies in eV. Calibration follows Tran et al., Mach. 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from surrogate.calibration import LARGE_FREEDOM, std_per_scale
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,36 +42,61 @@ def root_mean_squared_error(truth: NDArray[np.float64], mean: NDArray[np.float64
 
 
 def negative_log_likelihood(
-    truth: NDArray[np.float64], mean: NDArray[np.float64], std: NDArray[np.float64]
+    truth: NDArray[np.float64],
+    mean: NDArray[np.float64],
+    std: NDArray[np.float64],
+    freedom: NDArray[np.float64] | float = np.inf,
 ) -> float:
-    """Mean of −ln N(truth; mean, std²), with energies in eV."""
-    z = (truth - mean) / std
-    return float((0.5 * z**2 + np.log(std) + 0.5 * np.log(2.0 * np.pi)).mean())
+    """Mean of minus the logarithm of the predicted density at the truth, with energies in eV.
+
+    Parameters
+    ----------
+    freedom
+        Degrees of freedom of the predicted Student-t distributions, all or each; infinite: normal.
+    """
+    from scipy.special import gammaln
+
+    scale = std / std_per_scale(freedom)
+    nu = np.minimum(freedom, LARGE_FREEDOM)
+    constant = gammaln(0.5 * (nu + 1.0)) - gammaln(0.5 * nu) - 0.5 * np.log(np.pi * nu)
+    tail = 0.5 * (nu + 1.0) * np.log1p(((truth - mean) / scale) ** 2 / nu)
+    return float((tail + np.log(scale) - constant).mean())
 
 
 def _two_sided_probability(
-    truth: NDArray[np.float64], mean: NDArray[np.float64], std: NDArray[np.float64]
+    truth: NDArray[np.float64],
+    mean: NDArray[np.float64],
+    std: NDArray[np.float64],
+    freedom: NDArray[np.float64] | float = np.inf,
 ) -> NDArray[np.float64]:
     """Probability of the smallest central interval of each prediction that holds its truth."""
-    from scipy.special import erf
+    from scipy.special import stdtr
 
-    probability: NDArray[np.float64] = erf(np.abs(truth - mean) / std / np.sqrt(2.0))
+    scaled = np.abs(truth - mean) / std * std_per_scale(freedom)
+    probability: NDArray[np.float64] = 2.0 * stdtr(np.minimum(freedom, LARGE_FREEDOM), scaled) - 1.0
     return probability
 
 
 def coverage(
-    truth: NDArray[np.float64], mean: NDArray[np.float64], std: NDArray[np.float64], level: float
+    truth: NDArray[np.float64],
+    mean: NDArray[np.float64],
+    std: NDArray[np.float64],
+    level: float,
+    freedom: NDArray[np.float64] | float = np.inf,
 ) -> float:
     """Share of true values inside the central interval of probability ``level``."""
-    return float((_two_sided_probability(truth, mean, std) <= level).mean())
+    return float((_two_sided_probability(truth, mean, std, freedom) <= level).mean())
 
 
 def miscalibration_area(
-    truth: NDArray[np.float64], mean: NDArray[np.float64], std: NDArray[np.float64]
+    truth: NDArray[np.float64],
+    mean: NDArray[np.float64],
+    std: NDArray[np.float64],
+    freedom: NDArray[np.float64] | float = np.inf,
 ) -> float:
     """Area between observed and nominal coverage; 0 when calibrated, at most 0.5."""
     levels = np.linspace(0.0, 1.0, 201)
-    needed = np.sort(_two_sided_probability(truth, mean, std))
+    needed = np.sort(_two_sided_probability(truth, mean, std, freedom))
     observed = np.searchsorted(needed, levels, side="right") / len(needed)
     gap = np.abs(observed - levels)
     return float(((gap[1:] + gap[:-1]) / 2.0 * np.diff(levels)).sum())
@@ -80,19 +108,28 @@ def sharpness(std: NDArray[np.float64]) -> float:
 
 
 def summarise(
-    truth: NDArray[np.float64], mean: NDArray[np.float64], std: NDArray[np.float64]
+    truth: NDArray[np.float64],
+    mean: NDArray[np.float64],
+    std: NDArray[np.float64],
+    freedom: NDArray[np.float64] | float = np.inf,
 ) -> dict[str, float | None]:
-    """Every figure of this module by name; all None without a single row."""
+    """Every figure of this module by name; all None without a single row.
+
+    Parameters
+    ----------
+    freedom
+        Degrees of freedom of the predicted distributions (:mod:`surrogate.calibration`), all or each.
+    """
     figures: dict[str, Callable[[], float]] = {
         "mae_ev": lambda: mean_absolute_error(truth, mean),
         "rmse_ev": lambda: root_mean_squared_error(truth, mean),
         "median_absolute_error_ev": lambda: median_absolute_error(truth, mean),
-        "nll": lambda: negative_log_likelihood(truth, mean, std),
-        "miscalibration_area": lambda: miscalibration_area(truth, mean, std),
+        "nll": lambda: negative_log_likelihood(truth, mean, std, freedom),
+        "miscalibration_area": lambda: miscalibration_area(truth, mean, std, freedom),
         "sharpness_ev": lambda: sharpness(std),
     }
     for level in COVERAGE_LEVELS:
-        figures[f"coverage_{round(100 * level)}"] = lambda level=level: coverage(truth, mean, std, level)  # type: ignore[misc]
+        figures[f"coverage_{round(100 * level)}"] = partial(coverage, truth, mean, std, level, freedom)
     return {name: figure() if len(truth) else None for name, figure in figures.items()}
 
 
@@ -103,11 +140,12 @@ class CrossValidation:
     truth: NDArray[np.float64]
     mean: NDArray[np.float64]
     std: NDArray[np.float64]
+    freedom: NDArray[np.float64]
     n_splits: int
 
     def summary(self) -> dict[str, float | None]:
         """Figures of :func:`summarise`."""
-        return summarise(self.truth, self.mean, self.std)
+        return summarise(self.truth, self.mean, self.std, self.freedom)
 
 
 def cross_validate(
@@ -141,9 +179,10 @@ def cross_validate(
     from sklearn.model_selection import GroupKFold
 
     truth = np.asarray(delta_e, dtype=float)
-    mean, std = np.empty(len(truth)), np.empty(len(truth))
+    mean, std, freedom = np.empty(len(truth)), np.empty(len(truth)), np.empty(len(truth))
     for train, test in GroupKFold(n_splits).split(truth, groups=np.asarray(groups)):
         surrogate = surrogate_factory()
         surrogate.fit([environments[i] for i in train], truth[train], [groups[i] for i in train])
         mean[test], std[test] = surrogate.predict([environments[i] for i in test])
-    return CrossValidation(truth, mean, std, n_splits)
+        freedom[test] = surrogate.calibration_.freedom
+    return CrossValidation(truth, mean, std, freedom, n_splits)

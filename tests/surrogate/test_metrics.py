@@ -86,3 +86,19 @@ def test_cross_validation_takes_fewer_splits_when_groups_are_few():
 def test_cross_validation_of_one_group_or_none_says_nothing(n):
     train = random_environments(n)
     assert cross_validate(factory, train, law(train), ["a"] * n) is None
+
+
+def test_heavy_tails_are_covered_as_their_own_distribution_says():
+    # Errors drawn from Student's t with 3 degrees of freedom, whose central 90 % is stated as ± 1.645 std
+    rng = np.random.default_rng(0)
+    std = rng.uniform(0.1, 0.4, 20_000)
+    truth = rng.standard_t(3.0, 20_000) * std * 1.6448536 / 2.3533634  # the 95 % quantiles of both
+    mean = np.zeros(20_000)
+    figures = summarise(truth, mean, std, 3.0)
+    for level in (50, 68, 90, 95):
+        assert figures[f"coverage_{level}"] == pytest.approx(level / 100, abs=0.01)
+    assert figures["miscalibration_area"] < 0.01
+    as_normal = summarise(truth, mean, std)
+    assert as_normal["coverage_90"] == pytest.approx(0.90, abs=0.01)
+    assert as_normal["coverage_50"] > 0.55
+    assert figures["nll"] < as_normal["nll"]
