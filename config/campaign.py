@@ -156,9 +156,17 @@ class SurrogateSettings(StrictModel):
     model: Literal["ensemble", "auto", "gaussian_process", "neural_network", "boosting", "extra_trees"] = (
         "ensemble"
     )
-    """Model class; each gives a mean and a standard deviation."""
-    fingerprint: Literal["gaspy"] = "gaspy"
-    """Features of a site."""
+    """`ensemble`: neural networks and a Gaussian process on statistics of elemental properties, blended by
+    how well they predict bulks held out; `auto`: that, or whichever model does better there; the
+    others alone. Each gives a mean and a standard deviation."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_the_former_choice_of_one(cls, value: Any) -> Any:
+        """Let campaigns of earlier releases name the only fingerprint that there was."""
+        if isinstance(value, dict) and value.get("fingerprint") == "gaspy":
+            return {key: given for key, given in value.items() if key != "fingerprint"}
+        return value
 
 
 class AcquisitionSettings(StrictModel):

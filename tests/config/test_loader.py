@@ -308,3 +308,10 @@ def test_no_text_whatever_escapes_as_anything_but_a_config_error(text: str) -> N
     for whole in (text, MINIMAL + text):
         with contextlib.suppress(ConfigError):
             load(whole)
+
+
+def test_the_only_fingerprint_that_earlier_releases_had_may_still_be_named(tmp_path: Path) -> None:
+    text = "bulks: {ids: [mp-30]}\nname: old\nadsorbates: {H: {}}\nrecipe: emt\n"
+    text += "surrogate: {fingerprint: gaspy}\n"
+    (tmp_path / "old.yaml").write_text(text)
+    assert load_campaign(str(tmp_path / "old.yaml")).surrogate.model == "ensemble"
