@@ -24,6 +24,7 @@ import json
 import resource
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,57 +33,64 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from typing import TYPE_CHECKING
 
-from benchmarks.contenders import TARGET_EV, WINDOW_EV, Pool
+from benchmarks.reference_data import demand
+from benchmarks.replay import pool_of
 from surrogate.acquisition import choose, contenders
 from surrogate.models import AdsorptionSurrogate
+from surrogate.sites import environment_labels
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from surrogate.replay import Pool
 
 WIDTHS = (1, 5, 20, 50)
 N_START, N_CHOSEN = 20, 100
 DURATION_SIGMA = 0.7
 """Of the logarithm of a calculation's duration: two thirds lie within a factor of two of the median."""
-N_SURFACES = 300
+N_SURFACES, MIN_SITES = 300, 3
+MODEL = "gaussian_process"
+"""The same throughout: what differs is how it is asked."""
 Indices = list[int]
 
 
 def some_surfaces(pool: Pool, n: int) -> Pool:
-    """Restrict a pool to some of its surfaces, always the same."""
-    kept = np.random.default_rng(0).permutation(pool.surface.max() + 1)[:n]
-    mask = np.isin(pool.surface, kept)
-    pool.surface = np.unique(pool.surface[mask], return_inverse=True)[1]
-    pool.energy, pool.labels = pool.energy[mask], pool.labels[mask]
-    pool.environments = [pool.environments[i] for i in np.flatnonzero(mask)]
-    pool.lowest = pool.lowest_of(np.arange(len(pool.energy)))
-    return pool
+    """Restrict a pool to some of its surfaces with at least three sites, always the same."""
+    crowded = np.flatnonzero(np.bincount(pool.surfaces) >= MIN_SITES)
+    kept = np.random.default_rng(0).permutation(crowded)[:n]
+    rows = np.flatnonzero(np.isin(pool.surfaces, kept))
+    return replace(
+        pool,
+        environments=[pool.environments[i] for i in rows],
+        delta_e=pool.delta_e[rows],
+        bulks=pool.bulks[rows],
+        surfaces=np.unique(pool.surfaces[rows], return_inverse=True)[1],
+    )
 
 
 def pick(pool: Pool, known: Indices, pending: Indices, n: int, way: str, rng: np.random.Generator) -> Indices:
     """Train on what is known and choose n more."""
-    surrogate = AdsorptionSurrogate("CO", seed=0)
-    surrogate.fit([pool.environments[i] for i in known], pool.energy[known])
+    surrogate = AdsorptionSurrogate("CO", MODEL)
+    surrogate.fit([pool.environments[i] for i in known], pool.delta_e[known])
     mean, std = surrogate.predict(pool.environments)
     if way == "believer" and pending:
         believed = [pool.environments[i] for i in known + pending]
-        surrogate.fit(believed, np.concatenate([pool.energy[known], mean[pending]]))
+        surrogate.fit(believed, np.concatenate([pool.delta_e[known], mean[pending]]))
         mean, std = surrogate.predict(pool.environments)
     is_taken = np.isin(np.arange(len(mean)), known + pending)
     is_pending = np.isin(np.arange(len(mean)), pending if way != "blind" else [])
-    computed = pool.lowest_of(np.array(known))
+    computed = pool.lowest(np.array(known))
     counted = np.flatnonzero(is_pending)
-    np.minimum.at(computed, pool.surface[counted], mean[counted])
+    np.minimum.at(computed, pool.surfaces[counted], mean[counted])
     free = np.flatnonzero(~is_taken)
     is_excluded = is_taken.copy()
     is_excluded[free] = ~contenders(
-        mean[free], pool.surface[free], computed[pool.surface[free]], target=TARGET_EV, window=WINDOW_EV
+        mean[free], pool.surfaces[free], computed[pool.surfaces[free]], target=pool.target, window=pool.window
     )
-    labels = (pool.surface, pool.labels)
+    labels = (pool.surfaces, environment_labels(pool.environments))
     chosen: list[int] = []
     for excluded in (is_excluded, is_taken):  # contenders first, then any
         excluded[chosen] = True
         chosen += choose(
-            "hit_probability", mean, std, target=TARGET_EV, window=WINDOW_EV, n=n - len(chosen), rng=rng,
+            "hit_probability", mean, std, target=pool.target, window=pool.window, n=n - len(chosen), rng=rng,
             is_excluded=excluded, labels=labels, is_pending=is_pending,
         ).tolist()  # fmt: skip
     return chosen
@@ -91,8 +99,8 @@ def pick(pool: Pool, known: Indices, pending: Indices, n: int, way: str, rng: np
 def replay(pool: Pool, seed: int, width: int, way: str) -> tuple[int, float]:
     """Run one campaign; return how many true hit surfaces it found and how long it took, in median runs."""
     rng = np.random.default_rng(seed)
-    durations = np.random.default_rng(seed + 10**6).lognormal(0.0, DURATION_SIGMA, len(pool.energy))
-    known: Indices = rng.permutation(len(pool.energy))[:N_START].tolist()
+    durations = np.random.default_rng(seed + 10**6).lognormal(0.0, DURATION_SIGMA, len(pool.delta_e))
+    known: Indices = rng.permutation(len(pool.delta_e))[:N_START].tolist()
     under_way: list[tuple[float, int]] = []
     clock, left = 0.0, N_CHOSEN
     while left or under_way:
@@ -104,13 +112,7 @@ def replay(pool: Pool, seed: int, width: int, way: str) -> tuple[int, float]:
             left -= room
         clock, done = heapq.heappop(under_way)
         known.append(done)
-    return found(pool, known), clock
-
-
-def found(pool: Pool, known: Indices) -> int:
-    """True hit surfaces of which a site in the window is known, and none below."""
-    is_hit: NDArray[np.bool_] = np.abs(pool.lowest - TARGET_EV) <= WINDOW_EV
-    return int((is_hit & (np.abs(pool.lowest_of(np.array(known)) - TARGET_EV) <= WINDOW_EV)).sum())
+    return pool.surfaces_hit(np.array(known)), clock
 
 
 def main() -> None:
@@ -121,11 +123,8 @@ def main() -> None:
     parser.add_argument("--ways", nargs="+", default=["batch", "async"])
     parser.add_argument("--json", action="store_true", help="print the JSON line only")
     options = parser.parse_args()
-    path = options.data / "gaspy_co_sites.csv.gz"
-    if not path.exists():
-        sys.exit(f"{path} is missing: this benchmark needs GASpy's reference data")
     begun = time.monotonic()
-    pool = some_surfaces(Pool(path), N_SURFACES)
+    pool = some_surfaces(pool_of(demand(options.data, ["gaspy_co"])["gaspy_co"]), N_SURFACES)
     hits: dict[str, dict[int, float]] = {way: {} for way in options.ways}
     walls: dict[str, dict[int, float]] = {way: {} for way in options.ways}
     for width in options.widths:
@@ -140,9 +139,9 @@ def main() -> None:
                 )
     report = {
         "hits": hits,
-        "true_hits": int((np.abs(pool.lowest - TARGET_EV) <= WINDOW_EV).sum()),
-        "surfaces": len(pool.lowest),
-        "sites": len(pool.energy),
+        "true_hits": pool.surfaces_hit(np.arange(len(pool))),
+        "surfaces": int(pool.surfaces.max()) + 1,
+        "sites": len(pool.delta_e),
         "seeds": options.seeds,
         "seconds": time.monotonic() - begun,
         "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,

@@ -199,8 +199,8 @@ def contenders(
 
     A surface is judged by its lowest site. So only the site that is predicted lowest matters, and only if
     it is predicted below what has been computed there; a surface with a site below the window is settled.
-    Tran and Ulissi chose among such low-coverage sites likewise. ``benchmarks/contenders.py`` measures what
-    it brings.
+    Tran and Ulissi chose among such low-coverage sites likewise. ``benchmarks/replay.py`` measures what it
+    brings.
 
     Parameters
     ----------
