@@ -69,7 +69,7 @@ class BulkSelection(StrictModel):
     materials_project: tuple[str, ...] = ()
     """Materials Project ids to download (extra `mp`; key from the environment variable MP_API_KEY)."""
     with_pure_elements: bool = True
-    """Add the pure metal of every element that occurs: its ΔE is a reference of the fingerprint."""
+    """Add the pure metal of every element that occurs: its ΔE tells much of its alloys."""
     screen: tuple[PropertyScreen, ...] = Field(
         default=(), examples=[[{"model": "bulk-modulus.skops", "min": 50.0}]]
     )

@@ -3,7 +3,7 @@
 A candidate chosen before, or whose site already has an observation (an adsorbate placed elsewhere ended
 there), is never chosen again; one that another campaign of the database is computing is chosen last, since
 its energy comes for nothing. The seed round has no observations to go by: it takes pure metals first, whose
-ΔE are references of the fingerprint, then a spread of environments. Later rounds count what is under way as
+ΔE tell much of their alloys, then a spread of environments. Later rounds count what is under way as
 computed, with the mean that is predicted of it now.
 """
 
