@@ -32,7 +32,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.baselines import PlainTrees
-from benchmarks.reference_data import READERS, demand
+from benchmarks.reference_data import READERS, demand, listed
 from surrogate.metrics import cross_validate, summarise
 from surrogate.models import MODELS, AdsorptionSurrogate
 
@@ -176,9 +176,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Accuracy of the surrogate, grouped by bulk")
     parser.add_argument("--data", type=Path, required=True, help="folder with the reference data")
     parser.add_argument(
-        "--sets", type=_names, default=[], help=f"all that are there, of {', '.join(READERS)}"
+        "--sets", type=listed, default=[], help=f"all that are there, of {', '.join(READERS)}"
     )
-    parser.add_argument("--models", type=_names, default=[DEFAULT, PLAIN])
+    parser.add_argument("--models", type=listed, default=[DEFAULT, PLAIN])
     parser.add_argument("--curve", type=_numbers, default=_numbers("20,50,100,200,500,1000,2000,4000,8000"))
     parser.add_argument("--repeats", type=int, default=3, help="learning curves to average")
     parser.add_argument("--predictions", type=int, default=1_700_000, help="0 to leave them out")
@@ -201,12 +201,8 @@ def main() -> int:
     return 0
 
 
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
 def _numbers(text: str) -> list[int]:
-    return [int(name) for name in _names(text)]
+    return [int(name) for name in listed(text)]
 
 
 if __name__ == "__main__":

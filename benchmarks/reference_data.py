@@ -97,6 +97,11 @@ def demand(folder: Path, names: Sequence[str] = ()) -> dict[str, Labelled]:
     return {name: data for name, data in found.items() if not names or name in names}
 
 
+def listed(text: str) -> list[str]:
+    """Names on a command line, parted by commas."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 def _said(message: str) -> int:
     print(message, file=sys.stderr)
     return 2

@@ -33,7 +33,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.baselines import PlainTrees
-from benchmarks.reference_data import READERS, demand
+from benchmarks.reference_data import READERS, demand, listed
 from config.adsorbates import shipped
 from surrogate.models import MODELS, AdsorptionSurrogate
 from surrogate.replay import AtRandom, Learned, Pool, Replayed, Strategy, replay
@@ -130,9 +130,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Hits found per calculation, on published energies")
     parser.add_argument("--data", type=Path, required=True, help="folder with the reference data")
     parser.add_argument(
-        "--sets", type=_names, default=[], help=f"of {', '.join(READERS)}; all that are there"
+        "--sets", type=listed, default=[], help=f"of {', '.join(READERS)}; all that are there"
     )
-    parser.add_argument("--strategies", type=_names, default=list(STRATEGIES))
+    parser.add_argument("--strategies", type=listed, default=list(STRATEGIES))
     parser.add_argument("--labels", default="1000,1500,2500,4500", help="numbers of labels to count hits at")
     parser.add_argument("--seeds", type=int, default=5, help="campaigns per strategy")
     parser.add_argument("--seed-size", type=int, default=100, help="sites drawn at random to begin with")
@@ -144,7 +144,7 @@ def main() -> int:
         parser.error(
             f"unknown strategy {', '.join(sorted(unknown))}; known: {', '.join((*STRATEGIES, *MODELS))}"
         )
-    looks = [int(n) for n in _names(options.labels)]
+    looks = [int(n) for n in listed(options.labels)]
     results = {}
     for name, data in demand(options.data, options.sets).items():
         pool = pool_of(data)
@@ -169,10 +169,6 @@ def print_ratios(found: dict[str, dict[str, Any]]) -> None:
                     for n, ratio in figures[f"hits_vs_{other}"].items()
                 )
                 print(f"  {name + ' / ' + other:28s}{cells}")
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 if __name__ == "__main__":

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dft.jobs import CalculationKind
 from pipeline.domain import CalculationState
-from pipeline.estimate import expected_cpu_seconds
+from pipeline.estimate import SECONDS_PER_HOUR, expected_cpu_seconds
+from surrogate.sites import distinct
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -17,9 +19,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pipeline.campaign import Campaign
-    from pipeline.domain import Calculation, Candidate
+    from pipeline.domain import Bulk, Calculation, Candidate, Surface
 
-SECONDS_PER_HOUR = 3600.0
 COMPUTED = frozenset({CalculationState.DONE, CalculationState.VALID, CalculationState.REJECTED})
 """States of a calculation that is paid for."""
 ESTIMATES_WEIGHT = 1.0
@@ -28,55 +29,64 @@ SURFACES_PRICED = 500
 """Slabs that are built to be priced; the others are taken to cost their median."""
 
 
-def expected_cpu_hours(campaign: Campaign, candidates: Sequence[Candidate]) -> NDArray[np.float64]:
-    """Expected cost of each candidate: its adslab, and its slab and bulk where they are not computed yet.
+class CandidateCosts:
+    """Expected cost of candidates as a campaign stands when it is first asked for.
 
     The estimate of :mod:`dft.cost` is corrected, for each kind of calculation, by the geometric mean of
     what finished ones have cost over what they were expected to.
-
-    Returns
-    -------
-    ndarray
-        CPU-hours, of shape (n_candidates,).
     """
-    expected = _Expected(campaign)
-    by_surface: dict[str, float] = {}
-    hours = np.empty(len(candidates))
-    for i, candidate in enumerate(candidates):
-        surface_id = candidate.site.surface_id
-        if surface_id not in by_surface:
-            priced = len(by_surface) < SURFACES_PRICED
-            by_surface[surface_id] = expected.of(candidate) if priced else np.nan
-        hours[i] = by_surface[surface_id]
-    known = np.isfinite(hours)
-    if not known.all():
-        hours[~known] = np.median(hours[known])
-    return hours / SECONDS_PER_HOUR
-
-
-class _Expected:
-    """Corrected estimates for one campaign as it stands."""
 
     def __init__(self, campaign: Campaign) -> None:
         self._campaign = campaign
-        self._bulks = {bulk.id: bulk for bulk in campaign.bulks}
-        self._surfaces = {surface.id: surface for surface in campaign.surfaces}
-        calculations = campaign.calculations()
-        self._paid = {c.id for c in calculations if c.state in COMPUTED}
-        self._factors = correction_factors(
-            (c.kind, c.cpu_seconds, self._estimate(c)) for c in calculations if c.state in COMPUTED
-        )
+        self._known: dict[tuple[str, str], float] = {}
+
+    def cpu_hours(self, candidates: Sequence[Candidate]) -> NDArray[np.float64]:
+        """Cost of each candidate: its adslab, and its slab and bulk where they are not computed yet.
+
+        Returns
+        -------
+        ndarray
+            CPU-hours, of shape (n_candidates,).
+        """
+        _, places = distinct([(c.site.surface_id, c.adsorbate) for c in candidates])
+        _, first = np.unique(places, return_index=True)
+        priced = np.array([self._of(candidates[i]) for i in first[:SURFACES_PRICED]])
+        is_priced = places < len(priced)
+        seconds = np.empty(len(candidates))
+        seconds[is_priced] = priced[places[is_priced]]
+        if not is_priced.all():
+            seconds[~is_priced] = np.median(seconds[is_priced])
+        return seconds / SECONDS_PER_HOUR
+
+    @cached_property
+    def _bulks(self) -> dict[str, Bulk]:
+        return {bulk.id: bulk for bulk in self._campaign.bulks}
+
+    @cached_property
+    def _surfaces(self) -> dict[str, Surface]:
+        return {surface.id: surface for surface in self._campaign.surfaces}
+
+    @cached_property
+    def _computed(self) -> dict[str, Calculation]:
+        return {c.id: c for c in self._campaign.calculations() if c.state in COMPUTED}
+
+    @cached_property
+    def _factors(self) -> Mapping[CalculationKind, float]:
+        return correction_factors((c.kind, c.cpu_seconds, self._estimate(c)) for c in self._computed.values())
 
     def _estimate(self, calculation: Calculation) -> float:
         return expected_cpu_seconds(calculation, self._campaign.settings, self._bulks, self._surfaces)
 
-    def of(self, candidate: Candidate) -> float:
-        """CPU-seconds of everything that a candidate still needs."""
-        surface = self._surfaces[candidate.site.surface_id]
-        bulk = self._bulks[surface.bulk_id]
-        needed = self._campaign.planner.calculations(candidate, surface, bulk)
-        unpaid = [c for c in needed if c.id not in self._paid]
-        return sum(self._factors.get(c.kind, 1.0) * self._estimate(c) for c in unpaid)
+    def _of(self, candidate: Candidate) -> float:
+        """CPU-seconds of everything that a candidate still needs; equal for the sites of a surface."""
+        key = candidate.site.surface_id, candidate.adsorbate
+        if key not in self._known:
+            surface = self._surfaces[candidate.site.surface_id]
+            bulk = self._bulks[surface.bulk_id]
+            needed = self._campaign.planner.calculations(candidate, surface, bulk)
+            unpaid = [c for c in needed if c.id not in self._computed]
+            self._known[key] = sum(self._factors.get(c.kind, 1.0) * self._estimate(c) for c in unpaid)
+        return self._known[key]
 
 
 def correction_factors(

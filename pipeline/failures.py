@@ -65,11 +65,10 @@ def outcomes(campaign: Campaign, adsorbate: str) -> Outcomes:
     )
 
 
-def learned(campaign: Campaign, adsorbate: str) -> SuccessModel:
+def learned(campaign: Campaign, found: Outcomes) -> SuccessModel:
     """Train on what has come of an adsorbate's candidates so far."""
     from surrogate.failures import SuccessModel
 
-    found = outcomes(campaign, adsorbate)
     model = SuccessModel(campaign.settings.seed)
     return model.fit(features(found.environments), found.succeeded, found.bulks)
 
@@ -92,10 +91,8 @@ def feature_names() -> list[str]:
     return [in_words(*pair) for pair in zip(chosen.get_feature_names_out(), chosen.units(), strict=True)]
 
 
-def failures_document(campaign: Campaign, adsorbate: str) -> dict[str, Any]:
+def failures_document(adsorbate: str, found: Outcomes, model: SuccessModel) -> dict[str, Any]:
     """What was learned of one adsorbate's failures, as plain JSON values."""
-    found = outcomes(campaign, adsorbate)
-    model = learned(campaign, adsorbate)
     return {
         "adsorbate": adsorbate,
         **model.record(),

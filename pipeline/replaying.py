@@ -80,7 +80,7 @@ def replay_document(
     Parameters
     ----------
     tell
-        Called with a strategy's name before it is replayed.
+        Called with what is replayed next.
 
     Returns
     -------
@@ -98,7 +98,7 @@ def replay_document(
     own = campaign.settings.acquisition.strategy
     results = {}
     for name in plan.strategies or tuple(dict.fromkeys((own, "random"))):
-        tell(name)
+        tell(f"{adsorbate} with {name}")
         strategy = _strategy(campaign, adsorbate, name)
         runs = [
             replay(pool, strategy, n_seed=seed_size, batch=batch, looks=looks, seed=seed)

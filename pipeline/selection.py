@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.costs import expected_cpu_hours
+from pipeline.costs import CandidateCosts
 from pipeline.ends import BudgetSpent, NothingLeft
-from pipeline.failures import features, learned
+from pipeline.failures import features, learned, outcomes
 from pipeline.learning import read_predictions
 from pipeline.store.records import RoundRecord, Selection
 from pipeline.versions import package_versions
+from surrogate.sites import distinct
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,8 +91,9 @@ def choose_round(
     settings = campaign.settings
     rng = np.random.default_rng([settings.seed, number])
     open_candidates, pending = campaign.open_candidates(), campaign.pending()
+    costs = CandidateCosts(campaign)
     pools = {
-        name: _pool(campaign, predictions[name], [c for c in open_candidates if c.adsorbate == name], pending)
+        name: _pool(campaign, predictions[name], open_candidates, pending, costs)
         for name in settings.adsorbates
     }
     choose = _choose_seed if number == SEED_ROUND else _choose_by_prediction
@@ -146,6 +148,7 @@ class _Pool:
     """Probability that the calculation gives an energy, of shape (n_candidates,)."""
     freedom: float
     """Degrees of freedom of the predictions' distribution."""
+    costs: CandidateCosts
 
     @property
     def is_open(self) -> NDArray[np.bool_]:
@@ -172,12 +175,18 @@ class _Pool:
 
 
 def _pool(
-    campaign: Campaign, predictions: Predictions, open_candidates: list[Candidate], pending: list[Candidate]
+    campaign: Campaign,
+    predictions: Predictions,
+    open_candidates: list[Candidate],
+    pending: list[Candidate],
+    costs: CandidateCosts,
 ) -> _Pool:
+    """Gather the candidates of the adsorbate that is predicted."""
     predicted = predictions.by_site()
-    known = {c.id for c in open_candidates}
+    is_open = [c for c in open_candidates if c.adsorbate == predictions.adsorbate]
+    known = {c.id for c in is_open}
     mine = [c for c in pending if c.adsorbate == predictions.adsorbate]
-    candidates = [*open_candidates, *(c for c in mine if c.id not in known)]
+    candidates = [*is_open, *(c for c in mine if c.id not in known)]
     values = np.array([predicted[c.site.id] for c in candidates]).reshape(-1, 2)
     under_way = {c.id for c in mine}
     is_pending = np.array([c.id in under_way for c in candidates], dtype=bool)
@@ -187,11 +196,12 @@ def _pool(
         candidates,
         values[:, 0],
         values[:, 1],
-        len(open_candidates),
+        len(is_open),
         is_pending,
         environments,
         success,
         predictions.freedom,
+        costs,
     )
 
 
@@ -199,12 +209,11 @@ def _success(campaign: Campaign, adsorbate: str, environments: list[SiteEnvironm
     """Chance of each candidate to give an energy; equal sites are looked at once."""
     if not campaign.settings.acquisition.learn_from_failures:
         return np.ones(len(environments))
-    model = learned(campaign, adsorbate)
+    model = learned(campaign, outcomes(campaign, adsorbate))
     if not model.is_informed:
         return np.full(len(environments), model.base_rate_)
-    seen: dict[SiteEnvironment, int] = {}
-    rows = np.array([seen.setdefault(e, len(seen)) for e in environments], dtype=np.int64)
-    return model.predict(features(list(seen)))[rows]
+    sites, rows = distinct(environments)
+    return model.predict(features(sites))[rows]
 
 
 def _choose_by_prediction(
@@ -238,7 +247,7 @@ def _refuse_poor_prospects(
             pool.mean[indices], pool.std[indices], target.target_ev, target.window_ev, pool.freedom
         )
         hits += float((likely * pool.success[indices]).sum())
-        hours += float(expected_cpu_hours(campaign, [pool.candidates[i] for i in indices]).sum())
+        hours += float(pool.costs.cpu_hours([pool.candidates[i] for i in indices]).sum())
     if hits < least * hours:
         message = (
             f"the next round promises {hits:.2g} hits for {hours:.2g} CPU-hours, {hits / hours:.2g} each, "
@@ -306,7 +315,7 @@ def _cpu_hours(campaign: Campaign, pool: _Pool, is_allowed: NDArray[np.bool_]) -
     if campaign.settings.acquisition.strategy != "hits_per_cpu_hour":
         return None
     hours = np.full(len(pool.candidates), np.inf)
-    hours[is_allowed] = expected_cpu_hours(campaign, [pool.candidates[i] for i in np.flatnonzero(is_allowed)])
+    hours[is_allowed] = pool.costs.cpu_hours([pool.candidates[i] for i in np.flatnonzero(is_allowed)])
     return hours
 
 

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
+
+    MeanAndStd = tuple[NDArray[np.float64], NDArray[np.float64]]
 
     from surrogate.sites import SiteEnvironment
 
@@ -58,6 +60,27 @@ def grouped_folds(groups: NDArray[np.int64] | None, seed: int) -> NDArray[np.int
         fold_of[member] = load.argmin()
         load[fold_of[member]] += sizes[member]
     return fold_of[place.ravel()]
+
+
+def hold_out(
+    folds: NDArray[np.int64],
+    predict: Callable[[int, NDArray[np.bool_], NDArray[np.bool_]], MeanAndStd],
+) -> HeldOut:
+    """Predict every observation by a model that saw nothing of its fold.
+
+    Parameters
+    ----------
+    folds
+        Of :func:`grouped_folds`.
+    predict
+        Given a fold, which observations are to be learned from, and which are out: mean and standard
+        deviation of the latter.
+    """
+    mean, std = np.empty(len(folds)), np.empty(len(folds))
+    for fold in np.unique(folds):
+        out = folds == fold
+        mean[out], std[out] = predict(int(fold), ~out, out)
+    return HeldOut(mean, std)
 
 
 def groups_by_elements(environments: Sequence[SiteEnvironment]) -> list[str]:

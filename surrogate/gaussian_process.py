@@ -29,8 +29,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from surrogate.cross_fit import HeldOut, grouped_folds
+from surrogate.cross_fit import grouped_folds, hold_out
 from surrogate.elements import counts_by_element, fractions, similarity
+from surrogate.sites import distinct
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from surrogate.cross_fit import HeldOut, MeanAndStd
     from surrogate.prior import AdsorbatePrior
     from surrogate.sites import Shell, SiteEnvironment
 
@@ -224,7 +226,7 @@ class GaussianProcessModel:
         from scipy.linalg import cholesky, solve_triangular
 
         residual = (np.asarray(delta_e, dtype=float) - self.prior.mean_ev) / self.prior.std_ev
-        shells, place = _distinct([environment.canonical() for environment in environments])
+        shells, place = distinct([environment.canonical() for environment in environments])
         merged = _Merged.of(_Points.of(shells), place, residual)
         order = np.random.default_rng(self.seed).permutation(len(shells))
         self.hyper_ = _tune(merged.take(order[: self.max_tuning_points]))
@@ -250,22 +252,23 @@ class GaussianProcessModel:
         place: NDArray[np.int64],
         residual: NDArray[np.float64],
     ) -> HeldOut:
-        mean, variance = np.empty(len(residual)), np.empty(len(residual))
         cross = root @ white
-        for fold in np.unique(folds):
-            rest, out = folds != fold, folds == fold
+
+        def predict(_: int, rest: NDArray[np.bool_], out: NDArray[np.bool_]) -> MeanAndStd:
             seen = _Merged.of(points, place[rest], residual[rest])
             posterior = _Posterior.of(root, white, points, (seen.mean, seen.multiplicity), self.hyper_)
             wanted, back = np.unique(place[out], return_inverse=True)
-            values = self._evaluate(points.take(wanted), cross[:, wanted].T, posterior)
-            mean[out], variance[out] = values[0][back.ravel()], values[1][back.ravel()]
-        return HeldOut(self.prior.mean_ev + self.prior.std_ev * mean, self.prior.std_ev * np.sqrt(variance))
+            mean, variance = self._evaluate(points.take(wanted), cross[:, wanted].T, posterior)
+            std = self.prior.std_ev * np.sqrt(variance)
+            return (self.prior.mean_ev + self.prior.std_ev * mean)[back.ravel()], std[back.ravel()]
+
+        return hold_out(folds, predict)
 
     def predict(
         self, environments: Sequence[SiteEnvironment]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Mean ΔE and its standard deviation, eV; each of shape (n,)."""
-        shells, place = _distinct([(e.first_shell, e.second_shell) for e in environments])
+        shells, place = distinct([(e.first_shell, e.second_shell) for e in environments])
         mean, variance = np.empty(len(shells)), np.empty(len(shells))
         for start in range(0, len(shells), _CHUNK):
             rows = slice(start, start + _CHUNK)
@@ -293,15 +296,6 @@ class GaussianProcessModel:
             "n_points": self.n_points_,
             **{name: float(value) for name, value in zip(HYPERPARAMETERS, self.hyper_, strict=True)},
         }
-
-
-def _distinct(
-    shells: Sequence[tuple[Shell, Shell]],
-) -> tuple[list[tuple[Shell, Shell]], NDArray[np.int64]]:
-    """Tell equal pairs of shells once each, and where every pair went."""
-    seen: dict[tuple[Shell, Shell], int] = {}
-    place = np.array([seen.setdefault(pair, len(seen)) for pair in shells], dtype=np.int64)
-    return list(seen), place
 
 
 def _covariance(left: _Points, right: _Points, hyper: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -17,9 +17,10 @@ from surrogate.cross_fit import groups_by_elements
 from surrogate.ensemble import MODELS
 from surrogate.features import FEATURE_VERSION
 from surrogate.prior import prior_of
+from surrogate.sites import distinct
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
+    from collections.abc import Sequence
     from contextlib import AbstractContextManager
     from typing import Self
 
@@ -136,12 +137,6 @@ class AdsorptionSurrogate:
         std = np.maximum(self.calibration_.factor * std, MIN_STD_EV)
         return mean[place], std[place]
 
-    def hit_probability(
-        self, environments: Sequence[SiteEnvironment], target: float, window: float
-    ) -> NDArray[np.float64]:
-        """Probability that ΔE is within ``window`` of ``target`` (eV), of shape (n_environments,)."""
-        return self.calibration_.hit_probability(*self.predict(environments), target, window)
-
     def record(self) -> dict[str, Any]:
         """Plain values that say what this surrogate is, for the store."""
         return {
@@ -175,12 +170,6 @@ def _distinct(
     Crystals are told apart by identity: comparing their bonds would take longer than predicting twice. No
     model looks at the face beyond what it leaves of the neighbours.
     """
-    seen: dict[Hashable, int] = {}
-    distinct: list[SiteEnvironment] = []
-    place = np.empty(len(environments), dtype=np.int64)
-    for i, e in enumerate(environments):
-        key = e.first_shell, e.second_shell, e.neighbours, id(e.bulk)
-        place[i] = seen.setdefault(key, len(distinct))
-        if place[i] == len(distinct):
-            distinct.append(e)
-    return distinct, place
+    _, place = distinct([(e.first_shell, e.second_shell, e.neighbours, id(e.bulk)) for e in environments])
+    _, first = np.unique(place, return_index=True)
+    return [environments[i] for i in first], place

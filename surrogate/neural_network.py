@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from surrogate.cross_fit import HeldOut, grouped_folds
+from surrogate.cross_fit import grouped_folds, hold_out
 from surrogate.features import SiteFeatures
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from surrogate.cross_fit import HeldOut, MeanAndStd
     from surrogate.prior import AdsorbatePrior
     from surrogate.sites import SiteEnvironment
 
@@ -210,8 +211,7 @@ class NeuralNetworkModel:
         self.held_out_: HeldOut | None = None
         self._networks: list[_Network] = []
         self._start = self.prior.updated(delta_e)
-        n = len(delta_e)
-        if n < MIN_OBSERVATIONS:
+        if len(delta_e) < MIN_OBSERVATIONS:
             return self
         inputs = self._standardise(self.features.transform(environments))
         self._offset, self._unit = float(np.median(delta_e)), float(np.std(delta_e)) + 1e-3
@@ -220,14 +220,14 @@ class NeuralNetworkModel:
         if folds is None:
             self._networks = [_Network(self.seed, dropout).fit(inputs, target) for dropout in _DROPOUTS]
             return self
-        mean, std = np.empty(n), np.empty(n)
-        for fold in np.unique(folds):
-            rest, out = folds != fold, folds == fold
-            seed = self.seed + int(fold)
+
+        def predict(fold: int, rest: NDArray[np.bool_], out: NDArray[np.bool_]) -> MeanAndStd:
+            seed = self.seed + fold
             networks = [_Network(seed, dropout).fit(inputs[rest], target[rest]) for dropout in _DROPOUTS]
-            mean[out], std[out] = self._combine(networks, inputs[out])
             self._networks += networks
-        self.held_out_ = HeldOut(mean, std)
+            return self._combine(networks, inputs[out])
+
+        self.held_out_ = hold_out(folds, predict)
         return self
 
     def predict(

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Hashable, Iterable, Sequence
 
     from numpy.typing import NDArray
 
+K = TypeVar("K", bound="Hashable")
 Shell = tuple[tuple[str, int], ...]
 """Elements and how many atoms of each: ``(("Cu", 2), ("Pd", 1))``."""
 
@@ -70,6 +71,11 @@ def canonical_shell(shell: Shell) -> Shell:
 
 def environment_labels(environments: Sequence[SiteEnvironment]) -> NDArray[np.int64]:
     """Number environments so that those of equal shells, and only those, share a number; of shape (n,)."""
-    seen: dict[tuple[Shell, Shell], int] = {}
-    labels = [seen.setdefault(environment.canonical(), len(seen)) for environment in environments]
-    return np.array(labels, dtype=np.int64)
+    return distinct([environment.canonical() for environment in environments])[1]
+
+
+def distinct(keys: Iterable[K]) -> tuple[list[K], NDArray[np.int64]]:
+    """Each distinct key once, in order of appearance, and the place there of every one; of shape (n,)."""
+    seen: dict[K, int] = {}
+    places = [seen.setdefault(key, len(seen)) for key in keys]
+    return list(seen), np.array(places, dtype=np.int64)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from surrogate.cross_fit import HeldOut, grouped_folds
+from surrogate.cross_fit import grouped_folds, hold_out
 from surrogate.fingerprint import GaspyFingerprint
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sklearn.ensemble import ExtraTreesRegressor
 
+    from surrogate.cross_fit import HeldOut, MeanAndStd
     from surrogate.prior import AdsorbatePrior
     from surrogate.sites import SiteEnvironment
 
@@ -74,13 +75,13 @@ class ExtraTreesModel:
         self._fit(environments, delta_e)
         folds = grouped_folds(groups, self.seed)
         if folds is not None:
-            mean, std = np.empty(len(delta_e)), np.empty(len(delta_e))
-            for fold in np.unique(folds):
-                rest, out = folds != fold, folds == fold
+
+            def predict(_: int, rest: NDArray[np.bool_], out: NDArray[np.bool_]) -> MeanAndStd:
                 model = ExtraTreesModel(self.prior, self.seed, min(self.n_trees, _HELD_OUT_TREES))
                 model._fit(list(compress(environments, rest)), delta_e[rest])
-                mean[out], std[out] = model.predict(list(compress(environments, out)))
-            self.held_out_ = HeldOut(mean, std)
+                return model.predict(list(compress(environments, out)))
+
+            self.held_out_ = hold_out(folds, predict)
         return self
 
     def _fit(self, environments: Sequence[SiteEnvironment], delta_e: NDArray[np.float64]) -> None:

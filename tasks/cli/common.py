@@ -48,6 +48,9 @@ ProfileOption = Annotated[
         "--profile", help="Execution profile to use instead of the campaign's execution.", metavar="NAME"
     ),
 ]
+AdsorbateOption = Annotated[
+    str | None, typer.Option("--adsorbate", "-a", help="Only this adsorbate.", metavar="NAME")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
 
@@ -219,6 +222,18 @@ def one_of(value: str, allowed: list[str], what: str) -> str:
     hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
     message = f"unknown {what} {value!r}; allowed: {', '.join(allowed)}{hint}"
     raise ConfigError(message)
+
+
+def adsorbates_of(campaign: Campaign, given: str | None) -> list[str]:
+    """Names of a campaign's adsorbates, or of the one that was given.
+
+    Raises
+    ------
+    ConfigError
+        If the campaign has no such adsorbate.
+    """
+    known = list(campaign.settings.adsorbates)
+    return known if given is None else [one_of(given, known, "adsorbate")]
 
 
 def hours(value: float) -> str:

@@ -7,12 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
+from config.errors import ConfigError
 from tasks.cli.common import (
+    AdsorbateOption,
     HomeOption,
     JsonOption,
     KnownCampaignArgument,
+    adsorbates_of,
     guarded,
-    one_of,
     opened,
     print_json,
     stderr,
@@ -25,9 +27,7 @@ SUFFIXES = (".png", ".svg", ".pdf")
 def command(
     campaign: KnownCampaignArgument = None,
     home: HomeOption = None,
-    adsorbate: Annotated[
-        str | None, typer.Option("--adsorbate", "-a", help="Only this adsorbate.", metavar="NAME")
-    ] = None,
+    adsorbate: AdsorbateOption = None,
     plot: Annotated[
         Path | None,
         typer.Option("--plot", help="Draw the tree of one adsorbate (-a) into this file.", metavar="FILE"),
@@ -41,16 +41,22 @@ def command(
 def _failures(
     name: str | None, home: Path | None, adsorbate: str | None, plot: Path | None, *, as_json: bool
 ) -> None:
-    from pipeline.failures import failures_document
+    from pipeline.failures import draw_tree, failures_document, learned, outcomes
 
     if plot is not None:
         _check_plot(plot)
     with opened(name, home) as campaign:
-        known = list(campaign.settings.adsorbates)
-        wanted = known if adsorbate is None else [one_of(adsorbate, known, "adsorbate")]
-        documents = [failures_document(campaign, a) for a in wanted]
-        if plot is not None:
-            _plot(campaign, wanted, plot)
+        wanted = adsorbates_of(campaign, adsorbate)
+        if plot is not None and len(wanted) > 1:
+            message = f"--plot draws one adsorbate: choose with -a one of {', '.join(wanted)}"
+            raise ConfigError(message)
+        found = {a: outcomes(campaign, a) for a in wanted}
+        models = {a: learned(campaign, found[a]) for a in wanted}
+    documents = [failures_document(a, found[a], models[a]) for a in wanted]
+    if plot is not None and models[wanted[0]].tree_ is None:
+        stderr().print(f"nothing was learned of {wanted[0]}: {plot} was not written", markup=False)
+    elif plot is not None:
+        draw_tree(models[wanted[0]], plot)
     if as_json:
         print_json({"campaign": campaign.name, "failures": documents})
         return
@@ -59,28 +65,12 @@ def _failures(
 
 
 def _check_plot(path: Path) -> None:
-    from config.errors import ConfigError
-
     if path.suffix.lower() not in SUFFIXES:
         message = f"--plot {path}: the file's name must end with one of {', '.join(SUFFIXES)}"
         raise ConfigError(message)
     if not path.absolute().parent.is_dir():
         message = f"--plot {path}: there is no folder {path.absolute().parent}"
         raise ConfigError(message)
-
-
-def _plot(campaign: Any, wanted: list[str], path: Path) -> None:
-    from config.errors import ConfigError
-    from pipeline.failures import draw_tree, learned
-
-    if len(wanted) > 1:
-        message = f"--plot draws one adsorbate: choose with -a one of {', '.join(wanted)}"
-        raise ConfigError(message)
-    model = learned(campaign, wanted[0])
-    if model.tree_ is None:
-        stderr().print(f"nothing was learned of {wanted[0]}: {path} was not written", markup=False)
-        return
-    draw_tree(model, path)
 
 
 def _print(document: dict[str, Any]) -> None:

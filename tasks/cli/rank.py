@@ -9,11 +9,12 @@ from typing import Annotated
 import typer
 
 from tasks.cli.common import (
+    AdsorbateOption,
     HomeOption,
     JsonOption,
     KnownCampaignArgument,
+    adsorbates_of,
     guarded,
-    one_of,
     opened,
     print_json,
     stdout,
@@ -23,9 +24,7 @@ from tasks.cli.common import (
 def command(
     campaign: KnownCampaignArgument = None,
     home: HomeOption = None,
-    adsorbate: Annotated[
-        str | None, typer.Option("--adsorbate", "-a", help="Only this adsorbate.", metavar="NAME")
-    ] = None,
+    adsorbate: AdsorbateOption = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Rows to show for each adsorbate.")] = 20,
     predicted: Annotated[
         bool, typer.Option("--predicted", help="Add surfaces without DFT results, ranked by prediction.")
@@ -45,7 +44,7 @@ def _rank(
 
     with opened(name, home) as campaign:
         targets = campaign.settings.adsorbates
-        wanted = list(targets) if adsorbate is None else [one_of(adsorbate, list(targets), "adsorbate")]
+        wanted = adsorbates_of(campaign, adsorbate)
         rows = {a: ranking(campaign, a, with_predicted=predicted)[:limit] for a in wanted}
     if as_json:
         rankings = [

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tasks.cli.common import (
+    AdsorbateOption,
     HomeOption,
     JsonOption,
     KnownCampaignArgument,
+    adsorbates_of,
     guarded,
     one_of,
     opened,
@@ -28,9 +30,7 @@ if TYPE_CHECKING:
 def command(
     campaign: KnownCampaignArgument = None,
     home: HomeOption = None,
-    adsorbate: Annotated[
-        str | None, typer.Option("--adsorbate", "-a", help="Only this adsorbate.", metavar="NAME")
-    ] = None,
+    adsorbate: AdsorbateOption = None,
     strategy: Annotated[
         list[str] | None,
         typer.Option(
@@ -68,20 +68,17 @@ def _replay(
     chosen = tuple(dict.fromkeys(one_of(s, list(STRATEGIES), "strategy") for s in strategies))
     plan = ReplayPlan(strategies=chosen, **options)
     with opened(name, home) as campaign:
-        known = list(campaign.settings.adsorbates)
-        wanted = known if adsorbate is None else [one_of(adsorbate, known, "adsorbate")]
-        documents = []
-        for a in wanted:
-
-            def tell(strategy: str, a: str = a) -> None:
-                stderr().print(f"replaying {a} with {strategy} ...", markup=False)
-
-            documents.append(replay_document(campaign, a, plan, tell))
+        wanted = adsorbates_of(campaign, adsorbate)
+        documents = [replay_document(campaign, a, plan, _tell) for a in wanted]
     if as_json:
         print_json({"campaign": campaign.name, "replays": documents})
         return
     for document in documents:
         stdout().print(_table(document))
+
+
+def _tell(what: str) -> None:
+    stderr().print(f"replaying {what} ...", markup=False)
 
 
 def _table(document: dict[str, Any]) -> Table:

@@ -69,11 +69,11 @@ def let_tops_desorb(campaign: Campaign, candidates: list[Candidate]) -> None:
 def test_sites_like_those_that_failed_have_a_lower_chance(chosen, tmp_path):
     campaign, candidates = chosen
     let_tops_desorb(campaign, candidates)
-    model = learned(campaign, "H")
+    model = learned(campaign, outcomes(campaign, "H"))
     tops = [campaign.environments[s.id] for s in campaign.sites if s.kind == "top"]
     hollows = [campaign.environments[s.id] for s in campaign.sites if s.kind == "hollow"]
     assert model.predict(features(tops)).mean() + 0.4 < model.predict(features(hollows)).mean()
-    document = failures_document(campaign, "H")
+    document = failures_document("H", outcomes(campaign, "H"), model)
     assert document["codes"] == {"DESORBED": document["n_failure"]}
     assert any("first" in rule or "coordination" in rule for rule in document["rules"])
     draw_tree(model, tmp_path / "tree.png")
