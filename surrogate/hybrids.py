@@ -1,0 +1,318 @@
+"""Sites put together from facts about two others: what explanations of a prediction are asked about.
+
+A *fact* is something that a chemist would say of a site in one breath:
+
+- ``binding elements``: of which elements the first shell is, in which shares;
+- ``site type``: how many atoms bind (one on top, two at a bridge, three or more in a hollow), how many of
+  them touch, and how far they share their neighbours;
+- ``neighbouring elements``: of which elements the surroundings are;
+- ``coordination``: how many neighbours the binding atoms have;
+- ``crystal``: its density, and how its bonds are strained;
+- every other field of :class:`surrogate.sites.SiteEnvironment`, as a whole.
+
+A hybrid has to be a site that could exist, or the surrogate is asked about nonsense. So the first four
+facts are not fields that are swapped: the atoms of a site are laid out anew. Site type and coordination give
+the places, the elements are dealt to them in the shares that their own site has (largest remainders, so that
+a Cu2Pd hollow lends a top its copper). Where a binding atom changes its element, the binding atoms that touch
+it see the new element among their neighbours. A crystal that does not hold a binding element is told what
+the bonds of that element would be if they were strained as its own bonds are on average. A hybrid of
+which both halves are one site is that very site. Lengths in Å.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from surrogate.element_properties import element_property
+from surrogate.elements import atomic_number
+from surrogate.sites import SiteEnvironment, canonical_shell, shell_of
+
+if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
+
+    from surrogate.sites import BulkContext, Shell
+
+BINDERS, KIND = "binding elements", "site type"
+AROUND, COORDINATION = "neighbouring elements", "coordination"
+CRYSTAL = "crystal"
+_SHELLS = (BINDERS, KIND, AROUND, COORDINATION)
+_FIELD_WORDS = {"beneath": "what lies beneath", "miller": "face"}
+_WHOLE = {
+    _FIELD_WORDS.get(f.name, f.name): f.name
+    for f in fields(SiteEnvironment)
+    if f.name not in {"first_shell", "second_shell", "neighbours", "bulk"}
+}
+"""Facts that are one field each, with its name."""
+FACTS = (*_SHELLS, CRYSTAL, *_WHOLE)
+"""Every fact, in the order in which a site is described."""
+_CM3_PER_MOL = 1.0 / 0.602214076
+"""Å³ per atom."""
+
+
+def hybrid(site: SiteEnvironment, other: SiteEnvironment, taken: AbstractSet[str]) -> SiteEnvironment:
+    """Put a site together: the facts in ``taken`` are of ``site``, all others of ``other``.
+
+    Parameters
+    ----------
+    taken
+        Some of :data:`FACTS`.
+    """
+    source = {fact: site if fact in taken else other for fact in FACTS}
+    if all(source[fact] is source[KIND] for fact in FACTS):
+        return source[KIND]
+    first, second, neighbours = _shells(*(source[fact] for fact in _SHELLS))
+    return SiteEnvironment(
+        first_shell=first,
+        second_shell=second,
+        neighbours=neighbours,
+        bulk=_with_bonds(source[CRYSTAL].bulk, first),
+        **{name: getattr(source[fact], name) for fact, name in _WHOLE.items()},
+    )
+
+
+def with_binders(site: SiteEnvironment, element: str) -> SiteEnvironment:
+    """Make every binding atom one of an element."""
+    pure = SiteEnvironment(first_shell=((element, 1),), second_shell=())
+    return _renewed(site, *_shells(pure, site, site, site))
+
+
+def with_one_binder(site: SiteEnvironment, old: str, new: str) -> SiteEnvironment:
+    """Put an atom of another element in the place of one binding atom ``old``.
+
+    Raises
+    ------
+    ValueError
+        If no binding atom is ``old``.
+    """
+    parts = _Parts.of(site)
+    atoms = list(parts.atoms)
+    atoms[atoms.index(old)] = new
+    neighbours = parts.around(tuple(atoms), parts.outer)
+    return _renewed(site, shell_of(atoms), site.second_shell, neighbours)
+
+
+def with_one_neighbour(site: SiteEnvironment, old: str, new: str) -> SiteEnvironment:
+    """Put an atom of another element in the place of one neighbour ``old`` of the binding atoms.
+
+    It counts as a neighbour of as many binding atoms as neighbours have on average.
+
+    Raises
+    ------
+    ValueError
+        If no neighbour is ``old``.
+    """
+    if old not in dict(site.second_shell):
+        message = f"no neighbour is {old}"
+        raise ValueError(message)
+    parts = _Parts.of(site)
+    second = _exchanged(site.second_shell, old, new)
+    left = max(1, round(sum(map(_size, parts.outer)) / _size(site.second_shell)))
+    outer = []
+    for shell in parts.outer:
+        is_touched = left > 0 and old in dict(shell)
+        left -= is_touched
+        outer.append(_exchanged(shell, old, new) if is_touched else shell)
+    return _renewed(site, site.first_shell, second, parts.around(parts.atoms, tuple(outer)))
+
+
+def told(fact: str, site: SiteEnvironment) -> str:
+    """Say in a few words what a fact is at a site."""
+    if fact == BINDERS:
+        return formula(site.first_shell)
+    if fact == KIND:
+        n = _size(site.first_shell)
+        return {1: "top", 2: "bridge"}.get(n, f"hollow of {n}")
+    if fact == AROUND:
+        return formula(site.second_shell) or "not known"
+    if fact == COORDINATION:
+        totals = sorted({_size(shell) for _, shell in site.neighbours}) or [_size(site.second_shell)]
+        return " or ".join(map(str, totals)) + " neighbours"
+    if fact == CRYSTAL:
+        return _crystal_words(site.bulk)
+    value = getattr(site, _WHOLE[fact])
+    if fact == "face":
+        return "not known" if value is None else f"({' '.join(map(str, value))})"
+    if fact == "what lies beneath":
+        return "not known" if value is None else (formula(value) or "nothing")
+    return "its own"
+
+
+def formula(shell: Shell) -> str:
+    """Write a shell as a formula, such as ``Cu2Pd``."""
+    return "".join(symbol + (str(n) if n > 1 else "") for symbol, n in canonical_shell(shell))
+
+
+def volume_against_pure(bulk: BulkContext) -> float | None:
+    """Volume of a crystal relative to that of its elements; None if it is not known."""
+    if bulk.volume_per_atom is None or not bulk.composition:
+        return None
+    pure = sum(n * _pure_volume(symbol) for symbol, n in bulk.composition) / _size(bulk.composition)
+    return bulk.volume_per_atom / pure
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """A site as places: the binding atoms, and around each the binding atoms that it touches and others."""
+
+    atoms: tuple[str, ...]
+    mates: tuple[Shell, ...]
+    """Binding atoms among the neighbours of each; empty where neighbours are not known."""
+    outer: tuple[Shell, ...]
+    """The other neighbours of each."""
+
+    @classmethod
+    def of(cls, site: SiteEnvironment) -> _Parts:
+        return _parts(site.first_shell, site.neighbours)
+
+    def around(self, atoms: tuple[str, ...], outer: tuple[Shell, ...]) -> tuple[tuple[str, Shell], ...]:
+        """Neighbours of other atoms in these places."""
+        found = []
+        for i, shell in enumerate(outer):
+            if atoms == self.atoms:
+                mates = self.mates[i]
+            else:
+                mates = _renamed(self.mates[i], self.atoms[:i] + self.atoms[i + 1 :], atoms[:i] + atoms[i + 1 :])
+            found.append((atoms[i], canonical_shell(mates + shell)))
+        return tuple(sorted(found))
+
+
+@lru_cache(maxsize=4096)
+def _parts(first: Shell, neighbours: tuple[tuple[str, Shell], ...]) -> _Parts:
+    atoms = tuple(symbol for symbol, _ in neighbours)
+    if shell_of(atoms) != canonical_shell(first):  # not known, or of another geometry
+        return _Parts(tuple(s for s, n in canonical_shell(first) for _ in range(n)), (), ())
+    mates, outer = [], []
+    for i, (_, shell) in enumerate(neighbours):
+        counts = Counter(dict(canonical_shell(shell)))
+        touching = counts & Counter(atoms[:i] + atoms[i + 1 :])
+        mates.append(tuple(sorted(touching.items())))
+        outer.append(tuple(sorted((counts - touching).items())))
+    return _Parts(atoms, tuple(mates), tuple(outer))
+
+
+def _shells(
+    binders: SiteEnvironment, kind: SiteEnvironment, around: SiteEnvironment, coordination: SiteEnvironment
+) -> tuple[Shell, Shell, tuple[tuple[str, Shell], ...]]:
+    """First shell, second shell and neighbours of a site whose four facts are of these."""
+    if binders is kind is around is coordination:
+        return kind.first_shell, kind.second_shell, kind.neighbours
+    places = _Parts.of(kind)
+    atoms = places.atoms if binders is kind else _placed(places.atoms, binders.first_shell)
+    outer = _outer(places, kind, around, coordination)
+    n_second = _size(coordination.second_shell)
+    if outer and coordination is not kind:
+        sharing = _size(kind.second_shell) / max(sum(map(_size, places.outer)), 1)
+        n_second = round(sharing * sum(map(_size, outer)))
+    second = _shared(around.second_shell, n_second)
+    return shell_of(atoms), second, places.around(atoms, outer)
+
+
+def _outer(
+    places: _Parts, kind: SiteEnvironment, around: SiteEnvironment, coordination: SiteEnvironment
+) -> tuple[Shell, ...]:
+    """Neighbours of every place that do not bind themselves; nothing where neighbours are not known."""
+    if around is kind is coordination or not places.outer or not coordination.neighbours:
+        return places.outer if coordination.neighbours else ()
+    totals = sorted(_size(shell) for _, shell in coordination.neighbours)
+    own = [_size(mates) + _size(rest) for mates, rest in zip(places.mates, places.outer, strict=True)]
+    shells: list[Shell] = [()] * len(own)
+    # The place with the fewest neighbours gets the fewest again.
+    for rank, i in enumerate(sorted(range(len(own)), key=own.__getitem__)):
+        total = totals[(2 * rank + 1) * len(totals) // (2 * len(own))]
+        shells[i] = _shared(around.second_shell, max(total - _size(places.mates[i]), 0))
+    return tuple(shells)
+
+
+def _shared(shell: Shell, n: int) -> Shell:
+    """So many atoms, of the elements of a shell in its shares."""
+    total = _size(shell)
+    if n == total or not total:
+        return canonical_shell(shell) if n == total else ()
+    exact = {symbol: n * count / total for symbol, count in canonical_shell(shell)}
+    counts = {symbol: int(share) for symbol, share in exact.items()}
+    by_remainder = sorted(exact, key=lambda s: (round(counts[s] - exact[s], 9), -exact[s], s))
+    for symbol in by_remainder[: n - sum(counts.values())]:
+        counts[symbol] += 1
+    return canonical_shell(tuple(counts.items()))
+
+
+def _placed(atoms: tuple[str, ...], shell: Shell) -> tuple[str, ...]:
+    """Deal the elements of a shell to places; what was there before keeps its place where it can."""
+    left = Counter(dict(_shared(shell, len(atoms))))
+    placed: list[str | None] = []
+    for atom in atoms:
+        placed.append(atom if left[atom] > 0 else None)
+        left[atom] -= left[atom] > 0
+    rest = iter(sorted(left.elements()))
+    return tuple(atom if atom is not None else next(rest) for atom in placed)
+
+
+def _renamed(shell: Shell, old: tuple[str, ...], new: tuple[str, ...]) -> Shell:
+    """Atoms out of ``old`` under the names that they have in ``new``."""
+    left = Counter(dict(shell))
+    names = []
+    for before, after in zip(old, new, strict=True):
+        if left[before] > 0:
+            left[before] -= 1
+            names.append(after)
+    return shell_of(names)
+
+
+def _exchanged(shell: Shell, old: str, new: str) -> Shell:
+    return canonical_shell((*shell, (old, -1), (new, 1)))
+
+
+def _renewed(
+    site: SiteEnvironment, first: Shell, second: Shell, neighbours: tuple[tuple[str, Shell], ...]
+) -> SiteEnvironment:
+    return replace(
+        site,
+        first_shell=first,
+        second_shell=second,
+        neighbours=neighbours,
+        bulk=_with_bonds(site.bulk, first),
+    )
+
+
+def _with_bonds(bulk: BulkContext | None, first: Shell) -> BulkContext | None:
+    """Tell a crystal of bonds of binding elements that it does not hold."""
+    if bulk is None or not bulk.bonds:
+        return bulk
+    missing = {symbol for symbol, _ in first} - {symbol for a, b, _ in bulk.bonds for symbol in (a, b)}
+    return _strained_alike(bulk, tuple(sorted(missing))) if missing else bulk
+
+
+@lru_cache(maxsize=4096)
+def _strained_alike(bulk: BulkContext, elements: tuple[str, ...]) -> BulkContext:
+    strain = np.mean([2.0 * length / (_pure_bond(a) + _pure_bond(b)) for a, b, length in bulk.bonds])
+    bonds = [(element, element, float(strain) * _pure_bond(element)) for element in elements]
+    return replace(bulk, bonds=tuple(sorted((*bulk.bonds, *bonds))))
+
+
+def _pure_volume(symbol: str) -> float:
+    return float(element_property("molar_volume")[atomic_number(symbol) - 1]) * _CM3_PER_MOL
+
+
+def _pure_bond(symbol: str) -> float:
+    """Distance of neighbours in a close-packed crystal of the element's density."""
+    return float(np.cbrt(np.sqrt(2.0) * _pure_volume(symbol)))
+
+
+def _crystal_words(bulk: BulkContext | None) -> str:
+    if bulk is None:
+        return "not known"
+    ratio = volume_against_pure(bulk)
+    if ratio is None:
+        return formula(bulk.composition)
+    change = round(100 * (ratio - 1))
+    size = f"{abs(change)} % {'wider' if change > 0 else 'denser'} than" if change else "as wide as"
+    return f"{formula(bulk.composition)}, {size} its elements"
+
+
+def _size(shell: Shell) -> int:
+    return sum(n for _, n in shell)
