@@ -28,7 +28,7 @@ Row = dict[str, Any]
 
 def parity(rows: Sequence[Row], path: Path, *, title: str) -> Path:
     """Draw predicted against computed ΔE, one colour per adsorbate; the seed round is hollow."""
-    figure = _figure(5.6, 5.2)
+    figure = new_figure(5.6, 5.2)
     axes = figure.subplots()
     known = [r for r in rows if _is_comparable(r)]
     for index, adsorbate in enumerate(_adsorbates(rows)):
@@ -49,14 +49,14 @@ def parity(rows: Sequence[Row], path: Path, *, title: str) -> Path:
         xlabel="ΔE by DFT (eV)", ylabel="ΔE predicted before (eV)",
     )  # fmt: skip
     axes.legend(frameon=False, fontsize=8, loc="upper left")
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def learning_curve(
     rows: Sequence[Row], targets: Mapping[str, AdsorbateSettings], path: Path, *, title: str
 ) -> Path:
     """Draw, round by round, the error of predictions made before DFT, and the hits found."""
-    figure = _figure(8.4, 3.8)
+    figure = new_figure(8.4, 3.8)
     errors, hits = figure.subplots(1, 2)
     rounds = sorted({r["round"] for r in rows})
     for index, adsorbate in enumerate(_adsorbates(rows)):
@@ -79,10 +79,10 @@ def learning_curve(
         axes.legend(frameon=False, fontsize=8)
     hits.yaxis.get_major_locator().set_params(integer=True)
     figure.suptitle(title)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
     """Make a figure without pyplot: no display and no global state are touched."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -92,9 +92,10 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
-def _save(figure: Figure, path: Path) -> Path:
+def save_figure(figure: Figure, path: Path) -> Path:
+    """Write a figure, whole or not at all; the format is that of the file's suffix."""
     with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=150, format="png")
+        figure.savefig(temporary, dpi=150)
     return path
 
 

@@ -11,8 +11,8 @@ background, the *typical* site; a fact that the model does not look at contribut
 
 **All sites.** How much a fact matters is the mean size of its contributions. How ΔE depends on it is what
 becomes of the typical site when it is given this fact of one site after another (partial dependence, [3]_).
-Both say what the *model* makes of the facts. Whether it is right to is told by how much its errors on crystals
-that it has not seen grow when a fact is taken from another site [4]_.
+Both say what the *model* makes of the facts. Whether it is right to is told by how much its errors on
+crystals that it has not seen grow when a fact is taken from another site [4]_.
 
 None of this is a cause: elements, coordination and crystal go together in what was computed. Energies in eV.
 
@@ -77,9 +77,7 @@ class Contributions:
     """Contribution of every fact of :data:`surrogate.hybrids.FACTS`, eV."""
 
 
-def explain(
-    predict: Predict, site: SiteEnvironment, background: Sequence[SiteEnvironment]
-) -> Contributions:
+def explain(predict: Predict, site: SiteEnvironment, background: Sequence[SiteEnvironment]) -> Contributions:
     """Divide a prediction among the facts of a site.
 
     Parameters
@@ -117,7 +115,7 @@ def shapley_values(worth: Array) -> Array:
     """
     n = worth.shape[-1].bit_length() - 1
     sets = np.arange(2**n)
-    size = sum((sets >> i) & 1 for i in range(n))
+    size = ((sets[:, None] >> np.arange(n)) & 1).sum(axis=1)
     values = []
     for i in range(n):
         without = sets[(sets >> i) & 1 == 0]
@@ -203,7 +201,7 @@ def survey(
 def element_dependence(
     predict: Predict, sites: Sequence[SiteEnvironment], elements: Sequence[str]
 ) -> dict[str, float]:
-    """Mean prediction of the sites, eV, when all binding atoms are of one element; for each of the elements."""
+    """Mean prediction of the sites, eV, when all binding atoms are of one element; for each element."""
     mean, _ = predict([with_binders(site, element) for element in elements for site in sites])
     by_element = mean.reshape(len(elements), len(sites)).mean(axis=1)
     return {element: float(x) for element, x in zip(elements, by_element, strict=True)}
@@ -242,13 +240,15 @@ def held_out_importances(
     rng = np.random.default_rng(seed)
     growth, n_seen = np.zeros(len(FACTS)), 0
     for fold in np.unique(folds):
-        inside, outside = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
-        surrogate = factory().fit([environments[i] for i in inside], delta_e[inside], [groups[i] for i in inside])
+        inside, outside = (np.flatnonzero(side).tolist() for side in (folds != fold, folds == fold))
+        surrogate = factory().fit(
+            [environments[i] for i in inside], delta_e[inside], [groups[i] for i in inside]
+        )
         held_out = [environments[i] for i in outside]
         asked = list(held_out)
         for fact in FACTS:
             givers = rng.permutation(len(held_out))
-            asked += [hybrid(held_out[j], held_out[i], {fact}) for i, j in enumerate(givers)]
+            asked += [hybrid(held_out[j], held_out[i], {fact}) for i, j in enumerate(givers.tolist())]
         errors = np.abs(surrogate.predict(asked)[0].reshape(-1, len(outside)) - delta_e[outside])
         growth += (errors[1:] - errors[0]).sum(axis=1)
         n_seen += len(outside)

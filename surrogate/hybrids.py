@@ -33,6 +33,7 @@ from surrogate.elements import atomic_number
 from surrogate.sites import SiteEnvironment, canonical_shell, shell_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from collections.abc import Set as AbstractSet
 
     from surrogate.sites import BulkContext, Shell
@@ -122,24 +123,7 @@ def with_one_neighbour(site: SiteEnvironment, old: str, new: str) -> SiteEnviron
 
 def told(fact: str, site: SiteEnvironment) -> str:
     """Say in a few words what a fact is at a site."""
-    if fact == BINDERS:
-        return formula(site.first_shell)
-    if fact == KIND:
-        n = _size(site.first_shell)
-        return {1: "top", 2: "bridge"}.get(n, f"hollow of {n}")
-    if fact == AROUND:
-        return formula(site.second_shell) or "not known"
-    if fact == COORDINATION:
-        totals = sorted({_size(shell) for _, shell in site.neighbours}) or [_size(site.second_shell)]
-        return " or ".join(map(str, totals)) + " neighbours"
-    if fact == CRYSTAL:
-        return _crystal_words(site.bulk)
-    value = getattr(site, _WHOLE[fact])
-    if fact == "face":
-        return "not known" if value is None else f"({' '.join(map(str, value))})"
-    if fact == "what lies beneath":
-        return "not known" if value is None else (formula(value) or "nothing")
-    return "its own"
+    return _WORDS[fact](site) if fact in _WORDS else "its own"
 
 
 def formula(shell: Shell) -> str:
@@ -176,7 +160,9 @@ class _Parts:
             if atoms == self.atoms:
                 mates = self.mates[i]
             else:
-                mates = _renamed(self.mates[i], self.atoms[:i] + self.atoms[i + 1 :], atoms[:i] + atoms[i + 1 :])
+                mates = _renamed(
+                    self.mates[i], self.atoms[:i] + self.atoms[i + 1 :], atoms[:i] + atoms[i + 1 :]
+                )
             found.append((atoms[i], canonical_shell(mates + shell)))
         return tuple(sorted(found))
 
@@ -303,15 +289,41 @@ def _pure_bond(symbol: str) -> float:
     return float(np.cbrt(np.sqrt(2.0) * _pure_volume(symbol)))
 
 
-def _crystal_words(bulk: BulkContext | None) -> str:
-    if bulk is None:
-        return "not known"
-    ratio = volume_against_pure(bulk)
-    if ratio is None:
-        return formula(bulk.composition)
-    change = round(100 * (ratio - 1))
-    size = f"{abs(change)} % {'wider' if change > 0 else 'denser'} than" if change else "as wide as"
-    return f"{formula(bulk.composition)}, {size} its elements"
+def _site_type(site: SiteEnvironment) -> str:
+    n = _size(site.first_shell)
+    return {1: "top", 2: "bridge"}.get(n, f"hollow of {n}")
+
+
+def _coordination(site: SiteEnvironment) -> str:
+    totals = sorted({_size(shell) for _, shell in site.neighbours}) or [_size(site.second_shell)]
+    return " or ".join(map(str, totals)) + " neighbours"
+
+
+def _crystal(site: SiteEnvironment) -> str:
+    if site.bulk is None:
+        return _UNKNOWN
+    size = "" if site.bulk.volume_per_atom is None else f", {site.bulk.volume_per_atom:.1f} Å³ per atom"
+    return formula(site.bulk.composition) + size
+
+
+def _beneath(site: SiteEnvironment) -> str:
+    return _UNKNOWN if site.beneath is None else (formula(site.beneath) or "nothing")
+
+
+def _face(site: SiteEnvironment) -> str:
+    return _UNKNOWN if site.miller is None else f"({' '.join(map(str, site.miller))})"
+
+
+_UNKNOWN = "not known"
+_WORDS: Mapping[str, Callable[[SiteEnvironment], str]] = {
+    BINDERS: lambda site: formula(site.first_shell),
+    KIND: _site_type,
+    AROUND: lambda site: formula(site.second_shell) or _UNKNOWN,
+    COORDINATION: _coordination,
+    CRYSTAL: _crystal,
+    _FIELD_WORDS["beneath"]: _beneath,
+    _FIELD_WORDS["miller"]: _face,
+}
 
 
 def _size(shell: Shell) -> int:

@@ -27,6 +27,8 @@ RUNS = Path("runs")
 EXIT_INTERRUPTED = 130
 READER_PATIENCE_SECONDS = 15.0
 """How long a command that only looks waits for a database that is away."""
+PICTURES = (".png", ".svg", ".pdf")
+"""Endings of picture files."""
 PIPED_WIDTH = 120
 """Columns of a table that does not go to a terminal."""
 
@@ -234,6 +236,22 @@ def adsorbates_of(campaign: Campaign, given: str | None) -> list[str]:
     """
     known = list(campaign.settings.adsorbates)
     return known if given is None else [one_of(given, known, "adsorbate")]
+
+
+def check_picture(path: Path, option: str) -> None:
+    """Refuse a file that no picture can be written to, before anything is computed.
+
+    Raises
+    ------
+    ConfigError
+        If its name does not end with one of :data:`PICTURES`, or its folder does not exist.
+    """
+    if path.suffix.lower() not in PICTURES:
+        message = f"{option} {path}: the file's name must end with one of {', '.join(PICTURES)}"
+        raise ConfigError(message)
+    if not path.absolute().parent.is_dir():
+        message = f"{option} {path}: there is no folder {path.absolute().parent}"
+        raise ConfigError(message)
 
 
 def hours(value: float) -> str:

@@ -14,14 +14,13 @@ from tasks.cli.common import (
     JsonOption,
     KnownCampaignArgument,
     adsorbates_of,
+    check_picture,
     guarded,
     opened,
     print_json,
     stderr,
     stdout,
 )
-
-SUFFIXES = (".png", ".svg", ".pdf")
 
 
 def command(
@@ -44,7 +43,7 @@ def _failures(
     from pipeline.failures import draw_tree, failures_document, learned, outcomes
 
     if plot is not None:
-        _check_plot(plot)
+        check_picture(plot, "--plot")
     with opened(name, home) as campaign:
         wanted = adsorbates_of(campaign, adsorbate)
         if plot is not None and len(wanted) > 1:
@@ -62,15 +61,6 @@ def _failures(
         return
     for document in documents:
         _print(document)
-
-
-def _check_plot(path: Path) -> None:
-    if path.suffix.lower() not in SUFFIXES:
-        message = f"--plot {path}: the file's name must end with one of {', '.join(SUFFIXES)}"
-        raise ConfigError(message)
-    if not path.absolute().parent.is_dir():
-        message = f"--plot {path}: there is no folder {path.absolute().parent}"
-        raise ConfigError(message)
 
 
 def _print(document: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from tasks.cli import (
     control,
     converge,
     doctor,
+    explain,
     export,
     failures,
     init,
@@ -57,7 +58,21 @@ def _options(
     del version
 
 
-for _module in (init, doctor, plan, converge, run, status, rank, replay, failures, show, logs, export):
+for _module in (
+    init,
+    doctor,
+    plan,
+    converge,
+    run,
+    status,
+    rank,
+    explain,
+    replay,
+    failures,
+    show,
+    logs,
+    export,
+):
     app.command(_module.__name__.rpartition(".")[2])(_module.command)
 for _name, _command in control.COMMANDS.items():
     app.command(_name)(_command)
