@@ -66,7 +66,10 @@ def hybrid(site: SiteEnvironment, other: SiteEnvironment, taken: AbstractSet[str
     source = {fact: site if fact in taken else other for fact in FACTS}
     if all(source[fact] is source[KIND] for fact in FACTS):
         return source[KIND]
-    first, second, neighbours = _shells(*(source[fact] for fact in _SHELLS))
+    is_alike = (site.first_shell, site.second_shell, site.neighbours) == (
+        other.first_shell, other.second_shell, other.neighbours
+    )  # fmt: skip
+    first, second, neighbours = _shells(*(site if is_alike else source[fact] for fact in _SHELLS))
     return SiteEnvironment(
         first_shell=first,
         second_shell=second,
@@ -295,7 +298,9 @@ def _site_type(site: SiteEnvironment) -> str:
 
 
 def _coordination(site: SiteEnvironment) -> str:
-    totals = sorted({_size(shell) for _, shell in site.neighbours}) or [_size(site.second_shell)]
+    if not site.neighbours:
+        return f"{_size(site.second_shell)} neighbours in all" if site.second_shell else _UNKNOWN
+    totals = sorted({_size(shell) for _, shell in site.neighbours})
     return " or ".join(map(str, totals)) + " neighbours"
 
 

@@ -1,10 +1,10 @@
 """A map of sites on which those that are described alike lie close together.
 
 t-distributed stochastic neighbour embedding (van der Maaten and Hinton, J. Mach. Learn. Res. 9, 2579 (2008))
-of the standardised features (:mod:`surrogate.features`), as in figure 4 of Tran and Ulissi, Nature Catalysis
-1, 696 (2018). It starts from the principal components, which keeps its large-scale order meaningful and the
-same from run to run: Kobak and Berens, Nat. Commun. 10, 5416 (2019), doi:10.1038/s41467-019-13056-x. Axes
-have no unit, and distances between far groups no meaning.
+of the standardised features (:mod:`surrogate.features`), as Tran and Ulissi draw it, Nature Catalysis 1, 696
+(2018). It starts from the principal components, which keeps its large-scale order meaningful and the same
+from run to run: Kobak and Berens, Nat. Commun. 10, 5416 (2019), doi:10.1038/s41467-019-13056-x. Axes have no
+unit, and distances between far groups no meaning.
 """
 
 from __future__ import annotations
