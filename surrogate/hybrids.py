@@ -38,6 +38,10 @@ if TYPE_CHECKING:
 
     from surrogate.sites import BulkContext, Shell
 
+    Neighbours = tuple[tuple[str, Shell], ...]
+    _Layout = tuple[Shell, Shell, Neighbours]
+    """First shell, second shell, and neighbours of each binding atom."""
+
 BINDERS, KIND = "binding elements", "site type"
 AROUND, COORDINATION = "neighbouring elements", "coordination"
 CRYSTAL = "crystal"
@@ -66,10 +70,8 @@ def hybrid(site: SiteEnvironment, other: SiteEnvironment, taken: AbstractSet[str
     source = {fact: site if fact in taken else other for fact in FACTS}
     if all(source[fact] is source[KIND] for fact in FACTS):
         return source[KIND]
-    is_alike = (site.first_shell, site.second_shell, site.neighbours) == (
-        other.first_shell, other.second_shell, other.neighbours
-    )  # fmt: skip
-    first, second, neighbours = _shells(*(site if is_alike else source[fact] for fact in _SHELLS))
+    layouts = {id(s): _layout(s) for s in (site, other)}
+    first, second, neighbours = _laid_out(*(layouts[id(source[fact])] for fact in _SHELLS))
     return SiteEnvironment(
         first_shell=first,
         second_shell=second,
@@ -82,7 +84,7 @@ def hybrid(site: SiteEnvironment, other: SiteEnvironment, taken: AbstractSet[str
 def with_binders(site: SiteEnvironment, element: str) -> SiteEnvironment:
     """Make every binding atom one of an element."""
     pure = SiteEnvironment(first_shell=((element, 1),), second_shell=())
-    return _renewed(site, *_shells(pure, site, site, site))
+    return _renewed(site, *_laid_out(_layout(pure), *(_layout(site),) * 3))
 
 
 def with_one_binder(site: SiteEnvironment, old: str, new: str) -> SiteEnvironment:
@@ -93,7 +95,7 @@ def with_one_binder(site: SiteEnvironment, old: str, new: str) -> SiteEnvironmen
     ValueError
         If no binding atom is ``old``.
     """
-    parts = _Parts.of(site)
+    parts = _parts(site.first_shell, site.neighbours)
     atoms = list(parts.atoms)
     atoms[atoms.index(old)] = new
     neighbours = parts.around(tuple(atoms), parts.outer)
@@ -113,7 +115,7 @@ def with_one_neighbour(site: SiteEnvironment, old: str, new: str) -> SiteEnviron
     if old not in dict(site.second_shell):
         message = f"no neighbour is {old}"
         raise ValueError(message)
-    parts = _Parts.of(site)
+    parts = _parts(site.first_shell, site.neighbours)
     second = _exchanged(site.second_shell, old, new)
     left = max(1, round(sum(map(_size, parts.outer)) / _size(site.second_shell)))
     outer = []
@@ -152,11 +154,7 @@ class _Parts:
     outer: tuple[Shell, ...]
     """The other neighbours of each."""
 
-    @classmethod
-    def of(cls, site: SiteEnvironment) -> _Parts:
-        return _parts(site.first_shell, site.neighbours)
-
-    def around(self, atoms: tuple[str, ...], outer: tuple[Shell, ...]) -> tuple[tuple[str, Shell], ...]:
+    def around(self, atoms: tuple[str, ...], outer: tuple[Shell, ...]) -> Neighbours:
         """Neighbours of other atoms in these places."""
         found = []
         for i, shell in enumerate(outer):
@@ -171,7 +169,7 @@ class _Parts:
 
 
 @lru_cache(maxsize=4096)
-def _parts(first: Shell, neighbours: tuple[tuple[str, Shell], ...]) -> _Parts:
+def _parts(first: Shell, neighbours: Neighbours) -> _Parts:
     atoms = tuple(symbol for symbol, _ in neighbours)
     if shell_of(atoms) != canonical_shell(first):  # not known, or of another geometry
         return _Parts(tuple(s for s, n in canonical_shell(first) for _ in range(n)), (), ())
@@ -184,39 +182,42 @@ def _parts(first: Shell, neighbours: tuple[tuple[str, Shell], ...]) -> _Parts:
     return _Parts(atoms, tuple(mates), tuple(outer))
 
 
-def _shells(
-    binders: SiteEnvironment, kind: SiteEnvironment, around: SiteEnvironment, coordination: SiteEnvironment
-) -> tuple[Shell, Shell, tuple[tuple[str, Shell], ...]]:
-    """First shell, second shell and neighbours of a site whose four facts are of these."""
-    if binders is kind is around is coordination:
-        return kind.first_shell, kind.second_shell, kind.neighbours
-    places = _Parts.of(kind)
-    atoms = places.atoms if binders is kind else _placed(places.atoms, binders.first_shell)
+def _layout(site: SiteEnvironment) -> _Layout:
+    return site.first_shell, site.second_shell, site.neighbours
+
+
+@lru_cache(maxsize=4096)
+def _laid_out(binders: _Layout, kind: _Layout, around: _Layout, coordination: _Layout) -> _Layout:
+    """First shell, second shell and neighbours of a site whose first four facts are of these."""
+    if binders == kind == around == coordination:
+        return kind
+    places = _parts(kind[0], kind[2])
+    atoms = places.atoms if binders == kind else _placed(places.atoms, binders[0])
     outer = _outer(places, kind, around, coordination)
-    n_second = _size(coordination.second_shell)
-    if outer and coordination is not kind:
-        sharing = _size(kind.second_shell) / max(sum(map(_size, places.outer)), 1)
+    n_second = _size(coordination[1])
+    if outer and coordination != kind:
+        sharing = _size(kind[1]) / max(sum(map(_size, places.outer)), 1)
         n_second = round(sharing * sum(map(_size, outer)))
-    second = _shared(around.second_shell, n_second)
-    return shell_of(atoms), second, places.around(atoms, outer)
+    return shell_of(atoms), _shared(around[1], n_second), places.around(atoms, outer)
 
 
-def _outer(
-    places: _Parts, kind: SiteEnvironment, around: SiteEnvironment, coordination: SiteEnvironment
-) -> tuple[Shell, ...]:
+def _outer(places: _Parts, kind: _Layout, around: _Layout, coordination: _Layout) -> tuple[Shell, ...]:
     """Neighbours of every place that do not bind themselves; nothing where neighbours are not known."""
-    if around is kind is coordination or not places.outer or not coordination.neighbours:
-        return places.outer if coordination.neighbours else ()
-    totals = sorted(_size(shell) for _, shell in coordination.neighbours)
+    if not places.outer or not coordination[2]:
+        return ()
+    if around == kind == coordination:
+        return places.outer
+    totals = sorted(_size(shell) for _, shell in coordination[2])
     own = [_size(mates) + _size(rest) for mates, rest in zip(places.mates, places.outer, strict=True)]
     shells: list[Shell] = [()] * len(own)
     # The place with the fewest neighbours gets the fewest again.
     for rank, i in enumerate(sorted(range(len(own)), key=own.__getitem__)):
         total = totals[(2 * rank + 1) * len(totals) // (2 * len(own))]
-        shells[i] = _shared(around.second_shell, max(total - _size(places.mates[i]), 0))
+        shells[i] = _shared(around[1], max(total - _size(places.mates[i]), 0))
     return tuple(shells)
 
 
+@lru_cache(maxsize=4096)
 def _shared(shell: Shell, n: int) -> Shell:
     """So many atoms, of the elements of a shell in its shares."""
     total = _size(shell)
@@ -256,9 +257,7 @@ def _exchanged(shell: Shell, old: str, new: str) -> Shell:
     return canonical_shell((*shell, (old, -1), (new, 1)))
 
 
-def _renewed(
-    site: SiteEnvironment, first: Shell, second: Shell, neighbours: tuple[tuple[str, Shell], ...]
-) -> SiteEnvironment:
+def _renewed(site: SiteEnvironment, first: Shell, second: Shell, neighbours: Neighbours) -> SiteEnvironment:
     return replace(
         site,
         first_shell=first,
