@@ -84,9 +84,9 @@ def rebuilt(campaign: Campaign, adsorbate: str) -> Rebuilt:
     found = [o for o in campaign.observations(adsorbate) if o.calculation_id in training]
     observations = lowest_by_site(found)
     known = campaign.environments
-    surrogate = AdsorptionSurrogate(
-        record.record["adsorbate"], record.record["model"], seed=record.record["seed"]
-    )
+    # The automatic choice is not made again: it depends on the time that there was.
+    chosen = record.record["parameters"].get("chosen", record.record["model"])
+    surrogate = AdsorptionSurrogate(record.record["adsorbate"], chosen, seed=record.record["seed"])
     surrogate.fit(
         [known[o.site_id] for o in observations],
         np.array([o.delta_e_ev for o in observations]),

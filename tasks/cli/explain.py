@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -64,25 +65,23 @@ def command(
     guarded(lambda: _explain(campaign, home, adsorbate, asked, as_json=as_json))
 
 
+@dataclass(frozen=True)
 class _Asked:
     """What a person wants to have explained."""
 
-    def __init__(
-        self, identifiers: list[str], limit: int, on_the_whole: bool, plot: Path | None, site_map: Path | None
-    ) -> None:
-        self.identifiers = identifiers
-        self.limit = limit
-        self.on_the_whole = on_the_whole
-        self.plot = plot
-        self.site_map = site_map
+    identifiers: list[str]
+    limit: int
+    on_the_whole: bool
+    plot: Path | None
+    site_map: Path | None
 
     @property
     def sites(self) -> bool:
         """Whether single sites are."""
         return bool(self.identifiers) or not (self.on_the_whole or self.site_map)
 
-    def check(self, adsorbates: Sequence[str]) -> None:
-        """Refuse what cannot be, before anything is computed.
+    def check(self) -> None:
+        """Refuse what cannot be, before a campaign is opened.
 
         Raises
         ------
@@ -98,6 +97,19 @@ class _Asked:
         if self.plot is not None and self.sites and self.on_the_whole:
             message = "--plot draws either sites or what matters on the whole: leave out the ids or --global"
             raise ConfigError(message)
+        for identifier in self.identifiers:
+            if is_campaign(identifier):
+                message = f"{identifier!r} is a campaign, not an id: 'sabatier explain -c {identifier}'"
+                raise ConfigError(message)
+
+    def check_adsorbates(self, adsorbates: Sequence[str]) -> None:
+        """Refuse to draw several adsorbates at once where a picture holds one.
+
+        Raises
+        ------
+        ConfigError
+            If one is to be chosen.
+        """
         draws_all = self.site_map is not None or (self.plot is not None and self.on_the_whole)
         if draws_all and len(adsorbates) > 1:
             option = "--map" if self.site_map is not None else "--plot"
@@ -108,13 +120,10 @@ class _Asked:
 def _explain(
     name: str | None, home: Path | None, adsorbate: str | None, asked: _Asked, *, as_json: bool
 ) -> None:
-    for identifier in asked.identifiers:
-        if is_campaign(identifier):
-            message = f"{identifier!r} is a campaign, not an id: 'sabatier explain -c {identifier}'"
-            raise ConfigError(message)
+    asked.check()
     with opened(name, home) as campaign:
         wanted = adsorbates_of(campaign, adsorbate)
-        asked.check(wanted)
+        asked.check_adsorbates(wanted)
         documents = _documents(campaign, wanted, asked)
     _draw(documents, asked)
     if as_json:

@@ -90,6 +90,15 @@ def test_the_surrogate_is_rebuilt_as_it_was(trained: Campaign) -> None:
     assert model.warning() == ""
 
 
+def test_an_automatic_choice_is_not_made_again(trained: Campaign) -> None:
+    surrogate = trained.settings.surrogate.model_copy(update={"model": "auto"})
+    settings = trained.settings.model_copy(update={"surrogate": surrogate})
+    train_round(Campaign(settings, trained.home, trained.store))
+    model = rebuilt(trained, "H")
+    assert model.surrogate.model == "ensemble"
+    assert model.difference_ev < 1e-9
+
+
 def test_an_energy_that_was_computed_again_is_told(trained: Campaign) -> None:
     again = trained.observations()[0]
     observe(trained, again.site_id, again.delta_e_ev + 1.0, attempt=1)

@@ -23,7 +23,7 @@ from tasks.cli.tables import ranking_table
 from tests.tasks.campaigns import ROOT, TINY, command, environment, sabatier
 
 COMMANDS = (
-    *("init", "doctor", "plan", "run", "status", "rank", "show", "logs", "export"),
+    *("init", "doctor", "plan", "run", "status", "rank", "explain", "show", "logs", "export"),
     *("cancel", "pause", "resume", "retry", "rerun", "converge", "store", "properties"),
 )
 

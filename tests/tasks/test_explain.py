@@ -54,10 +54,8 @@ def test_the_whole_and_the_map_in_one_document(finished: Path) -> None:
     [
         (["nothing-has-this-id"], "no bulk, surface, site or calculation"),
         (["tiny"], "sabatier explain -c tiny"),
-        (["-a", "Xx"], "adsorbate"),
         (["--map", "map.doc"], ".png, .svg, .pdf"),
         (["--map", "map.png"], "choose with -a"),
-        (["--global", "--plot", "nowhere/x.png"], "there is no folder"),
         (["--map", "map.png", "-a", "H", "--plot", "x.png"], "give ids or --global"),
         (["site-1", "--global", "-a", "H", "--plot", "x.png"], "leave out the ids or --global"),
     ],
