@@ -25,7 +25,7 @@ FLAT_EV = 0.005
 """A dependence over a smaller range of ΔE is not drawn."""
 _DOWN, _UP, _TARGET = COLOURS[0], COLOURS[1], COLOURS[2]
 _MAP_COLOURS = ("#23307a", "#9db4e6", "#1f8a3b", "#f2b28c", "#8c1220")
-"""Far too strong, a window too strong, the target, a window too weak, far too weak."""
+"""Far too strong, too strong, a hit, too weak, far too weak."""
 _MANY = 20
 """Elements whose names do not fit side by side."""
 _LONGEST = 34
@@ -106,8 +106,10 @@ def _importances(axes: Axes, document: Document) -> None:
     rows = [row for row in document["importances"] if row["mean_size_ev"] >= LEAST_EV]
     places = np.arange(len(rows))
     sizes = [row["mean_size_ev"] for row in rows]
-    axes.barh(places - 0.2, sizes, height=0.38, color=COLOURS[0], label="mean size of its contributions")
-    if rows and rows[0]["held_out_error_growth_ev"] is not None:
+    has_growth = bool(rows) and rows[0]["held_out_error_growth_ev"] is not None
+    first = places - 0.2 if has_growth else places
+    axes.barh(first, sizes, height=0.38, color=COLOURS[0], label="mean size of its contributions")
+    if has_growth:
         growth = [row["held_out_error_growth_ev"] for row in rows]
         label = "growth of the error on unseen\ncrystals when it is another site's"
         axes.barh(places + 0.2, growth, height=0.38, color=COLOURS[4], label=label)
@@ -152,7 +154,7 @@ def _dependence(axes: Axes, dependence: Document) -> None:
 def draw_map(document: Document, path: Path, *, title: str) -> Path:
     """Draw the sites as points, those that are described alike close together, coloured by ΔE.
 
-    The target is green, what binds too strongly blue, too weakly red. Computed sites are outlined and
+    Hits are green, what binds too strongly blue, too weakly red. Computed sites are outlined and
     coloured by what was computed.
     """
     from matplotlib.colors import LinearSegmentedColormap
@@ -163,9 +165,11 @@ def draw_map(document: Document, path: Path, *, title: str) -> Path:
     values = np.array([p["predicted_ev"] if p["computed_ev"] is None else p["computed_ev"] for p in points])
     target, window = document["target_ev"], document["window_ev"]
     reach = max(float(np.quantile(np.abs(np.r_[predicted, values] - target), 0.98)), window)
-    half = float(np.clip(window / reach, 0.05, 0.4)) / 2
-    stops = zip((0.0, 0.5 - half, 0.5, 0.5 + half, 1.0), _MAP_COLOURS, strict=True)
-    colours = LinearSegmentedColormap.from_list("target", list(stops))
+    edge = min(window / reach, 0.9) / 2
+    strong, strongish, hit, weakish, weak = _MAP_COLOURS
+    stops = [(0.0, strong), (0.5 - edge, strongish), (0.5 - edge, hit)]
+    stops += [(0.5 + edge, hit), (0.5 + edge, weakish), (1.0, weak)]
+    colours = LinearSegmentedColormap.from_list("target", stops)
     look = {"cmap": colours, "vmin": target - reach, "vmax": target + reach}
     figure = new_figure(7.4, 6.0)
     axes = figure.subplots()

@@ -20,15 +20,15 @@ BAR_WIDTH = 24
 def print_site(document: dict[str, Any]) -> None:
     """Print what a site owes to its facts, and what other atoms would change."""
     console, known = stdout(), document["computed_ev"]
-    computed = "" if known is None else f", {known:+.2f} computed"
-    trained = ", learned from" if document["is_trained_on"] else ""
-    target = f"target {document['target_ev']:+.2f} ± {document['window_ev']:.2f}"
-    predicted = f"{document['predicted_ev']:+.2f} ± {document['std_ev']:.2f} eV predicted"
+    computed = "" if known is None else f", {_ev(known)} computed"
+    trained = " (learned from)" if document["is_trained_on"] else ""
+    target = f"target {_ev(document['target_ev'])} ± {document['window_ev']:.2f}"
+    predicted = f"{_ev(document['predicted_ev'])} ± {document['std_ev']:.2f} eV predicted"
     lines = [
         f"{document['adsorbate']} on {document['site']} ({document['site_id']})",
         f"  ΔE {predicted}{computed}{trained}; {target}",
-        f"  {document['predicted_ev'] - document['typical_ev']:+.2f} against the typical site "
-        f"({document['typical_ev']:+.2f}, mean of {document['n_background']}), owed to",
+        f"  {_ev(document['predicted_ev'] - document['typical_ev'])} against the typical site "
+        f"({_ev(document['typical_ev'])}, mean of {document['n_background']}), owed to",
     ]
     _say(*lines)
     rows = document["contributions"]
@@ -46,7 +46,7 @@ def _bars(rows: list[tuple[str, str, float]]) -> Table:
     longest = max((abs(change) for *_, change in rows), default=1.0)
     for fact, value, change in rows:
         bar = "█" * max(1, round(BAR_WIDTH * abs(change) / longest))
-        table.add_row("  ", fact, value, f"{change:+.2f}", bar)
+        table.add_row("  ", fact, value, _ev(change), bar)
     return table
 
 
@@ -68,7 +68,7 @@ def _print_substitutions(document: dict[str, Any]) -> None:
         basis = "" if n else f"no {row['new']} there was learned from"
         table.add_row(
             "  ", f"{row['new']} for a {where} {row['old']}",
-            f"{row['delta_e_ev']:+.2f} ± {row['std_ev']:.2f}", f"{row['change_ev']:+.2f}",
+            f"{_ev(row['delta_e_ev'])} ± {row['std_ev']:.2f}", _ev(row["change_ev"]),
             "hit" if row["is_hit"] else "", basis, style="green" if row["is_hit"] else None,
         )  # fmt: skip
     stdout().print(table, markup=False)
@@ -94,7 +94,7 @@ def print_survey(document: dict[str, Any]) -> None:
         f"  mean ΔE({adsorbate}) if all binding atoms were of one element (in brackets: learned from so many)"
     )
     elements = [
-        f"{row['element']} {row['delta_e_ev']:+.2f} ({row['n_known']})"
+        f"{row['element']} {_ev(row['delta_e_ev'])} ({row['n_known']})"
         for row in document["binding_elements"]
     ]
     _say(*(f"    {'  '.join(elements[i : i + 6])}" for i in range(0, len(elements), 6)))
@@ -114,9 +114,14 @@ def _print_dependences(document: dict[str, Any]) -> None:
     table = _grid("right", "right")
     for row, energies in shown:
         unit = f" / {row['unit']}" if row["unit"] else ""
-        reach = f"{min(energies):+.2f} to {max(energies):+.2f}"
-        table.add_row("  ", row["words"] + unit, reach, f"{row['rank_correlation']:+.2f}")
+        reach = f"{_ev(min(energies))} to {_ev(max(energies))}"
+        table.add_row("  ", row["words"] + unit, reach, _ev(row["rank_correlation"]))
     stdout().print(table, markup=False)
+
+
+def _ev(value: float) -> str:
+    """Two decimals and a sign; what rounds to nothing is +0.00."""
+    return f"{round(value, 2) + 0.0:+.2f}"
 
 
 def _grid(*columns: Literal["left", "right"]) -> Table:
