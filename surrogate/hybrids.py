@@ -128,7 +128,9 @@ def with_one_neighbour(site: SiteEnvironment, old: str, new: str) -> SiteEnviron
 
 def told(fact: str, site: SiteEnvironment) -> str:
     """Say in a few words what a fact is at a site."""
-    return _WORDS[fact](site) if fact in _WORDS else "its own"
+    if fact in _WORDS:
+        return _WORDS[fact](site)
+    return _UNKNOWN if getattr(site, _WHOLE[fact]) is None else "its own"
 
 
 def formula(shell: Shell) -> str:
