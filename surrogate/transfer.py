@@ -1,0 +1,370 @@
+r"""Learning from other people's energies: another functional, another code, another adsorbate, old data.
+
+After Kennedy and O'Hagan [1]_: a model :math:`f_s` is trained on a source alone, and the target is
+
+.. math::
+    y(x) = m + a_s + b_s (f_s(x) - m_s) + σ_s(x) δ_s(x),
+
+with :math:`m_s` the source's mean energy. Level :math:`a_s` and slope :math:`b_s` are found by robust
+Bayesian regression on the campaign's own observations (Student-t errors; a bulk with many sites counts for
+less than as many bulks). For the same adsorbate :math:`m = m_s` and the prior is :math:`b_s = 1`, so that before the
+first observation the source says how sites rank; for another adsorbate :math:`m` is the prior's mean, and
+:math:`b_s = 0`. What is left is learned by the usual model, in units of the doubt :math:`σ_s(x)`: small where
+the source holds the very site, great where it holds nothing alike.
+
+Beside these there is always the model that sees no source. All are multiplied as experts [2]_,
+:math:`1/σ^2 = \sum_k w_k / σ_k^2`, whose weights sum to one and make the observations on held-out bulks most
+likely: a source that does not help is not listened to. Energies in eV.
+
+References
+----------
+.. [1] Kennedy and O'Hagan, Biometrika 87, 1 (2000), doi:10.1093/biomet/87.1.1
+.. [2] Cao and Fleet, Generalized product of experts (2014), arXiv:1410.7827
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+
+from surrogate.calibration import Calibration
+from surrogate.cross_fit import N_FOLDS, HeldOut, groups_by_elements
+from surrogate.ensemble import MODELS
+from surrogate.prior import AdsorbatePrior, prior_of
+from surrogate.sites import distinct
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Sequence
+    from typing import Self
+
+    from numpy.typing import NDArray
+
+    from surrogate.ensemble import SiteModel
+    from surrogate.sites import SiteEnvironment
+
+LEVEL_STD_EV = 0.3
+"""What a level between two ways of computing ΔE may be before anything is known of it. From PBE to RPBE alone
+chemisorption of CO becomes weaker by some tenths of an eV (Hammer, Hansen and Nørskov, Phys. Rev. B 59, 7413
+(1999), doi:10.1103/PhysRevB.59.7413)."""
+_SLOPE_STD = {"same": 0.3, "other": 0.5}
+_SCATTER_EV = 0.1
+"""What two ways of computing ΔE of one site differ by beside the level."""
+_OWN_STD_EV = 0.1
+"""Scatter between sites of one bulk that are described alike (docs/explanation/surrogate.md)."""
+_FREEDOM = 4.0
+_SCALE_COUNT = 3.0
+"""Observations that the prior width of what the regression leaves counts as."""
+_KINSHIP = 0.5
+"""Correlation of what the regression leaves on two sites of one bulk."""
+_START = {"same": 2.0, "other": 0.5}
+"""Weights to begin with, relative to that of the model without sources."""
+_PSEUDO_COUNT = 10.0
+"""Observations that the starting weights count as."""
+_ITERATIONS = 25
+MIN_TO_HOLD_OUT = 4
+"""Below so many observations the weights are the starting ones."""
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Energies of some sites from elsewhere.
+
+    Raises
+    ------
+    ValueError
+        If there is none, the lengths differ, or an energy is not finite.
+    """
+
+    name: str
+    environments: Sequence[SiteEnvironment]
+    delta_e: NDArray[np.float64]
+    """ΔE as the source has it, eV, of shape (n_environments,)."""
+    groups: Sequence[str] | None = None
+    """Bulk of each. Left out, the elements around a site stand for it."""
+    kind: Literal["same", "other"] = "same"
+    """Whether they are of the adsorbate that is to be predicted, or of another one."""
+
+    def __post_init__(self) -> None:
+        """Check that the parts belong together."""
+        n = len(self.environments)
+        if not n or np.shape(self.delta_e) != (n,) or (self.groups is not None and len(self.groups) != n):
+            message = f"source {self.name!r}: one energy and one group for each of at least one environment"
+            raise ValueError(message)
+        if not np.isfinite(self.delta_e).all():
+            message = f"source {self.name!r}: every ΔE must be finite"
+            raise ValueError(message)
+
+
+class _Base:
+    """What a source says of any site: a model trained on it alone, and its own energies."""
+
+    def __init__(self, source: Source, prior: AdsorbatePrior, model: str, seed: int) -> None:
+        named = groups_by_elements(source.environments) if source.groups is None else source.groups
+        groups = distinct(named)[1]
+        self.mean_ev = float(np.mean(source.delta_e))
+        self._model = MODELS[model](prior, seed=seed)  # type: ignore[call-arg]
+        self._model.fit(source.environments, source.delta_e, groups)
+        self._factor = Calibration.of(self._model.held_out_, source.delta_e).factor
+        sites, place = distinct([_site(environment) for environment in source.environments])
+        counts = np.bincount(place).astype(float)
+        means = np.bincount(place, source.delta_e) / counts
+        self._own = dict(zip(sites, zip(means, counts, strict=True), strict=True))
+
+    def predict(
+        self, environments: Sequence[SiteEnvironment]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Mean and standard deviation of the source's ΔE, eV, each of shape (n,)."""
+        mean, std = self._model.predict(environments)
+        std = self._factor * std
+        for i, environment in enumerate(environments):
+            if (own := self._own.get(_site(environment))) is not None:
+                known, count = own[0], own[1] / _OWN_STD_EV**2
+                precision = 1.0 / std[i] ** 2 + count
+                mean[i] += count / precision * (known - mean[i])
+                std[i] = precision**-0.5
+        return mean, std
+
+
+def _site(environment: SiteEnvironment) -> Hashable:
+    """What a site and its crystal are told apart by; the face is not, as other facets cut alike."""
+    bulk = environment.bulk
+    volume = bulk and bulk.volume_per_atom
+    crystal = bulk and (bulk.composition, volume and round(volume, 1))
+    return environment.canonical(), environment.neighbours, crystal
+
+
+@lru_cache(maxsize=8)
+def _base(source: Source, adsorbate: str, model: str, seed: int) -> _Base:
+    """Train on a source once, however often a campaign trains on top of it."""
+    prior = prior_of(adsorbate if source.kind == "same" else "", source.delta_e)
+    return _Base(source, prior, model, seed)
+
+
+class _Said(NamedTuple):
+    """What a source says of some sites: its energies about their mean, and the doubt; of shape (n,)."""
+
+    centred: NDArray[np.float64]
+    doubt: NDArray[np.float64]
+
+    def take(self, rows: NDArray[np.bool_]) -> _Said:
+        return _Said(self.centred[rows], self.doubt[rows])
+
+
+class _Expert:
+    """The target through the eyes of one source.
+
+    Attributes
+    ----------
+    level_, slope_
+        What they were found to be; ``covariance_`` of shape (2, 2).
+    held_out_
+        Predictions of the observations by models of the remainder that saw none of their group.
+    """
+
+    def __init__(self, source: Source, adsorbate: str, prior: AdsorbatePrior, model: str, seed: int) -> None:
+        self.source = source
+        self.prior = prior
+        self.model = model
+        self.seed = seed
+        self._base = _base(source, adsorbate, model, seed)
+        self._is_same = source.kind == "same"
+        self._mean = self._base.mean_ev if self._is_same else prior.mean_ev
+
+    def ask(self, environments: Sequence[SiteEnvironment]) -> _Said:
+        """Ask the source."""
+        if not environments:
+            return _Said(np.empty(0), np.empty(0))
+        mean, std = self._base.predict(environments)
+        doubt = np.hypot(std, _SCATTER_EV) if self._is_same else np.full(len(std), self.prior.std_ev)
+        return _Said(mean - self._base.mean_ev, doubt)
+
+    def fit(
+        self,
+        environments: Sequence[SiteEnvironment],
+        delta_e: NDArray[np.float64],
+        groups: NDArray[np.int64],
+        said: _Said | None = None,
+    ) -> Self:
+        """Learn level, slope and remainder; ``said`` if the source was asked of them before."""
+        said = said or self.ask(environments)
+        self._regress(said, delta_e, groups)
+        left = (delta_e - self._line(said)) / said.doubt
+        self._rest: SiteModel = MODELS[self.model](AdsorbatePrior(0.0, 1.0).updated(left), seed=self.seed)  # type: ignore[call-arg]
+        self._rest.fit(environments, left, groups)
+        out = self._rest.held_out_
+        self.held_out_ = None if out is None else HeldOut(*self._whole(said, *out))
+        return self
+
+    def _regress(self, said: _Said, delta_e: NDArray[np.float64], groups: NDArray[np.int64]) -> None:
+        slope = 1.0 if self._is_same else 0.0
+        level_std = LEVEL_STD_EV if self._is_same else self.prior.std_ev
+        prior = np.diag(np.array([level_std, _SLOPE_STD[self.source.kind]]) ** -2.0)
+        inputs = np.stack([np.ones(len(delta_e)), said.centred], axis=1) / said.doubt[:, None]
+        target = (delta_e - self._mean - slope * said.centred) / said.doubt
+        counts = 1.0 / (1.0 + _KINSHIP * (np.bincount(groups)[groups] - 1.0)) if len(groups) else np.empty(0)
+        found, variance = np.zeros(2), 1.0
+        for _ in range(_ITERATIONS):
+            left = target - inputs @ found
+            weights = counts * (_FREEDOM + 1.0) / (_FREEDOM + left**2 / variance)
+            variance = (_SCALE_COUNT + float(weights @ left**2)) / (_SCALE_COUNT + float(counts.sum()))
+            pulled = inputs.T * (weights / variance)
+            self.covariance_ = np.linalg.inv(prior + pulled @ inputs)
+            found = self.covariance_ @ (pulled @ target)
+        self.level_, self.slope_ = float(found[0]), slope + float(found[1])
+
+    def _line(self, said: _Said) -> NDArray[np.float64]:
+        line: NDArray[np.float64] = self._mean + self.level_ + self.slope_ * said.centred
+        return line
+
+    def _whole(
+        self, said: _Said, rest_mean: NDArray[np.float64], rest_std: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        inputs = np.stack([np.ones(len(said.centred)), said.centred], axis=1)
+        of_line = ((inputs @ self.covariance_) * inputs).sum(axis=1)
+        std = np.sqrt((said.doubt * rest_std) ** 2 + of_line)
+        return self._line(said) + said.doubt * rest_mean, std
+
+    def predict(
+        self, environments: Sequence[SiteEnvironment], said: _Said | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Mean ΔE and its standard deviation, eV; each of shape (n,)."""
+        return self._whole(said or self.ask(environments), *self._rest.predict(environments))
+
+
+class TransferModel:
+    """The model without sources and one expert for each source, weighed by held-out likelihood.
+
+    Parameters
+    ----------
+    adsorbate
+        What is to be predicted.
+    prior
+        Its prior.
+    model
+        A key of :data:`surrogate.ensemble.MODELS`, for every part.
+    sources
+        At least one.
+
+    Attributes
+    ----------
+    weights_
+        That of the model without sources, then those of the sources.
+    held_out_
+        Predictions of the observations by parts that saw none of their group; None with too few observations.
+    """
+
+    def __init__(
+        self, adsorbate: str, prior: AdsorbatePrior, model: str, sources: Sequence[Source], seed: int = 0
+    ) -> None:
+        self.prior = prior
+        self.model = model
+        self.seed = seed
+        self._experts = [_Expert(source, adsorbate, prior, model, seed) for source in sources]
+        start = np.array([1.0, *(_START[source.kind] for source in sources)])
+        self._start = start / start.sum()
+
+    def fit(
+        self,
+        environments: Sequence[SiteEnvironment],
+        delta_e: NDArray[np.float64],
+        groups: NDArray[np.int64] | None = None,
+    ) -> Self:
+        """Learn from observations: ΔE of shape (n,), eV; groups of shape (n,)."""
+        if groups is None:
+            groups = distinct(groups_by_elements(environments))[1]
+        said = [expert.ask(environments) for expert in self._experts]
+        known = self._hold_out(environments, delta_e, groups, said)
+        self._direct: SiteModel = self._untrained().fit(environments, delta_e, groups)
+        for expert, heard in zip(self._experts, said, strict=True):
+            expert.fit(environments, delta_e, groups, heard)
+        if known is None:
+            parts = [self._direct.held_out_, *(expert.held_out_ for expert in self._experts)]
+            known = [part for part in parts if part is not None]
+        self.weights_, self.held_out_ = self._start, None
+        if len(known) == len(self._start):
+            self.weights_ = _weights(known, delta_e, self._start)
+            self.held_out_ = _product(known, self.weights_)
+        return self
+
+    def _untrained(self) -> SiteModel:
+        return MODELS[self.model](self.prior, seed=self.seed)  # type: ignore[call-arg]
+
+    def _hold_out(
+        self,
+        environments: Sequence[SiteEnvironment],
+        delta_e: NDArray[np.float64],
+        groups: NDArray[np.int64],
+        said: Sequence[_Said],
+    ) -> list[HeldOut] | None:
+        """Predict observations from those of other groups while the models themselves hold none out."""
+        from surrogate.cross_fit import grouped_folds
+
+        n_groups = len(np.unique(groups))
+        if grouped_folds(groups, self.seed) is not None or len(groups) < MIN_TO_HOLD_OUT or n_groups < 2:
+            return None
+        folds = groups % min(N_FOLDS, n_groups)
+        found = [HeldOut(np.empty(len(folds)), np.empty(len(folds))) for _ in self._start]
+        for fold in np.unique(folds):
+            out, rest = folds == fold, folds != fold
+            asked = [environments[i] for i in np.flatnonzero(out).tolist()]
+            seen = [environments[i] for i in np.flatnonzero(rest).tolist()]
+            parts = [self._untrained().fit(seen, delta_e[rest], groups[rest]).predict(asked)]
+            for expert, heard in zip(self._experts, said, strict=True):
+                expert.fit(seen, delta_e[rest], groups[rest], heard.take(rest))
+                parts.append(expert.predict(asked, heard.take(out)))
+            for part, (mean, std) in zip(found, parts, strict=True):
+                part.mean[out], part.std[out] = mean, std
+        return found
+
+    def predict(
+        self, environments: Sequence[SiteEnvironment]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Mean ΔE and its standard deviation, eV; each of shape (n,)."""
+        parts = [self._direct.predict(environments), *(e.predict(environments) for e in self._experts)]
+        whole = _product([HeldOut(*part) for part in parts], self.weights_)
+        return whole.mean, whole.std
+
+    def parameters(self) -> dict[str, Any]:
+        """Settings and what was found of every source, plain values."""
+        told = [
+            {
+                "name": expert.source.name,
+                "kind": expert.source.kind,
+                "n": len(expert.source.delta_e),
+                "level_ev": expert.level_,
+                "level_std_ev": float(np.sqrt(expert.covariance_[0, 0])),
+                "slope": expert.slope_,
+                "weight": float(weight),
+            }
+            for expert, weight in zip(self._experts, self.weights_[1:], strict=True)
+        ]
+        return {**self._direct.parameters(), "sources": told}
+
+
+def _product(parts: Sequence[HeldOut], weights: NDArray[np.float64]) -> HeldOut:
+    precisions = np.array([weight / part.std**2 for part, weight in zip(parts, weights, strict=True)])
+    total = precisions.sum(axis=0)
+    mean = sum(precision * part.mean for precision, part in zip(precisions, parts, strict=True)) / total
+    return HeldOut(mean, total**-0.5)
+
+
+def _weights(
+    parts: Sequence[HeldOut], delta_e: NDArray[np.float64], start: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Weights of greatest held-out likelihood; logits and the logarithm of a factor are what is searched."""
+    from scipy.optimize import minimize
+    from scipy.special import log_softmax
+
+    def objective(x: NDArray[np.float64]) -> float:
+        whole = _product(parts, np.exp(log_softmax(x[:-1])))
+        scaled = (delta_e - whole.mean) / whole.std / np.exp(x[-1])
+        tail = 0.5 * (_FREEDOM + 1.0) * np.log1p(scaled**2 / _FREEDOM)
+        anchor = -_PSEUDO_COUNT * float(start @ log_softmax(x[:-1])) + 2.0 * x[-1] ** 2
+        return float((tail + np.log(whole.std) + x[-1]).sum() + anchor)
+
+    best = minimize(objective, np.r_[np.log(start), 0.0], method="L-BFGS-B")
+    weights: NDArray[np.float64] = np.exp(log_softmax(best.x[:-1]))
+    return weights
