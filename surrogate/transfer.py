@@ -7,10 +7,10 @@ After Kennedy and O'Hagan [1]_: a model :math:`f_s` is trained on a source alone
 
 with :math:`m_s` the source's mean energy. Level :math:`a_s` and slope :math:`b_s` are found by robust
 Bayesian regression on the campaign's own observations (Student-t errors; a bulk with many sites counts for
-less than as many bulks). For the same adsorbate :math:`m = m_s` and the prior is :math:`b_s = 1`, so that before the
-first observation the source says how sites rank; for another adsorbate :math:`m` is the prior's mean, and
-:math:`b_s = 0`. What is left is learned by the usual model, in units of the doubt :math:`σ_s(x)`: small where
-the source holds the very site, great where it holds nothing alike.
+less than as many bulks). For the same adsorbate :math:`m = m_s` and the prior is :math:`b_s = 1`, so that
+before the first observation the source says how sites rank; for another adsorbate :math:`m` is the prior's
+mean, and :math:`b_s = 0`. What is left is learned by the usual model, in units of the doubt
+:math:`σ_s(x)`: small where the source holds the very site, great where it holds nothing alike.
 
 Beside these there is always the model that sees no source. All are multiplied as experts [2]_,
 :math:`1/σ^2 = \sum_k w_k / σ_k^2`, whose weights sum to one and make the observations on held-out bulks most
