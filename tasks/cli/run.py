@@ -70,6 +70,7 @@ def _run(
     once: bool,
 ) -> int:
     from config.loader import load_campaign
+    from dft.pretrained import require
     from pipeline.campaign import open_campaign
     from pipeline.capacity import capacity_of
     from pipeline.enumeration import select_bulks
@@ -79,6 +80,8 @@ def _run(
     settings = load_campaign(source, profile)
     folder = CampaignHome(home_of(settings, home).absolute())
     capacity_of(settings.execution)  # refuses what this machine cannot run
+    if settings.surrogate.pretrained is not None:
+        require()  # before anything is written
     scheduler = scheduler_options(luigid)
     if not folder.exists():
         select_bulks(settings, Path())  # refuse an impossible campaign before anything is written
