@@ -150,6 +150,18 @@ class Budget(StrictModel):
     """CPU-hours of all calculations together."""
 
 
+class SourceSettings(StrictModel):
+    """Adsorption energies that were computed elsewhere."""
+
+    file: str = Field(min_length=1, examples=["old-pbe.csv"])
+    """CSV file of energies by site, or what `sabatier export` wrote of another campaign (CSV or JSON);
+    relative to the campaign file."""
+    name: str | None = Field(default=None, min_length=1, examples=["old PBE data"])
+    """What it is called in reports; the file's name when left out."""
+    adsorbate: str | None = Field(default=None, min_length=1, examples=["CO"])
+    """Adsorbate of all its rows, for a file without a column `adsorbate`."""
+
+
 class SurrogateSettings(StrictModel):
     """The model that predicts ΔE."""
 
@@ -159,11 +171,28 @@ class SurrogateSettings(StrictModel):
     """`ensemble`: neural networks and a Gaussian process on statistics of elemental properties, blended by
     how well they predict bulks held out; `auto`: that, or whichever model does better there; the
     others alone. Each gives a mean and a standard deviation."""
+    sources: tuple[SourceSettings, ...] = Field(
+        default=(), examples=[[{"file": "old-pbe.csv", "name": "old PBE data", "adsorbate": "CO"}]]
+    )
+    """Energies from elsewhere to start from: another functional, code, campaign. Their level is learned, and
+    they count only as far as they help to predict bulks held out."""
+    share_adsorbates: bool = False
+    """Let the energies of the campaign's other adsorbates count in the same way. Training takes twice as
+    long, for errors that are about a hundredth smaller."""
     pretrained: Literal["diep"] | None = None
     """Ask a pretrained potential (extra `mlip`) for ΔE of some sites before anything is computed: it ranks
     sites from the start, and its level is learned from the campaign's own energies."""
     pretrained_sites: int = Field(default=300, ge=1, le=MAX_COUNT)
     """With `pretrained`: of how many sites; each takes 0.1 to 0.5 CPU-seconds."""
+
+    @field_validator("sources")
+    @classmethod
+    def _told_apart(cls, value: tuple[SourceSettings, ...]) -> tuple[SourceSettings, ...]:
+        names = [source.name or source.file for source in value]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            message = f"{', '.join(map(repr, twice))} occurs twice; give each source a name of its own"
+            raise ValueError(message)
+        return value
 
     @model_validator(mode="before")
     @classmethod
@@ -355,6 +384,18 @@ class CampaignSettings(StrictModel):
         ]
         if errors:
             raise ValidationError.from_exception_data(cls.__name__, errors)
+
+    @model_validator(mode="after")
+    def _sources_of_its_adsorbates(self) -> Self:
+        for source in self.surrogate.sources:
+            if source.adsorbate is not None and source.adsorbate not in self.adsorbates:
+                allowed = ", ".join(self.adsorbates)
+                message = (
+                    f"surrogate.sources: {source.file} is of {source.adsorbate!r}, which is none of the "
+                    f"campaign's adsorbates; allowed: {allowed}"
+                )
+                raise ValueError(message)
+        return self
 
     def species(self, adsorbate: str) -> Species:
         """Return one of the campaign's adsorbates as it is computed."""
