@@ -1,8 +1,8 @@
 """How many calculations it saves a campaign to begin with an idea of ΔE: replays from zero labels.
 
-The pool is the hydrogen of GASpy's whole structures (:mod:`benchmarks.structures`; RPBE), or with ``--sets`` one of
-:mod:`benchmarks.reference_data`, where there is no structure for a potential to look at. Every replay begins with
-nothing computed and asks for a batch at a time:
+The pool is the hydrogen of GASpy's whole structures (:mod:`benchmarks.structures`; RPBE), or with ``--sets``
+one of :mod:`benchmarks.reference_data`, where there is no structure for a potential to look at. Every replay
+begins with nothing computed and asks for a batch at a time:
 
 - ``constant``: the surrogate with the prior of the adsorbate alone; the first batch is a spread.
 - ``elements``: it also has the published ΔE of pure metals (:mod:`surrogate.published`).
@@ -12,9 +12,10 @@ nothing computed and asks for a batch at a time:
     python benchmarks/cold_start.py --data DIR [--cache FILE] [--shortlist N] [--strategies constant,...]
         [--labels 0,10,20,50,100] [--batch 10] [--seeds 5] [--sets gaspy_h,gaspy_co]
 
-Every seed draws its pool: so many of the bulks as :data:`POOL_SHARE` says, with all their sites. ``rank`` is Spearman's correlation of predicted and true ΔE over the sites not yet computed, ``hits`` how many of
-those computed lie within 0.10 eV of the target, ``labels_to_hits`` how many labels it took to find so many.
-``--cache`` keeps the potential's energies. The last line is JSON. Exits with 2 when data are missing.
+Every seed draws its pool: a share of the bulks, with all their sites. ``rank`` is Spearman's correlation of
+predicted and true ΔE over the sites not yet computed, ``hits`` how many of those computed lie within 0.10 eV
+of the target, ``labels_to_hits`` how many labels it took to find so many. ``--cache`` keeps the potential's
+energies. The last line is JSON. Exits with 2 when data are missing.
 """
 
 from __future__ import annotations
@@ -59,38 +60,38 @@ class World:
     pool: Pool
     guesses: NDArray[np.float64] | None
     """ΔE of the potential, NaN where it gives none; None without the extra."""
-    shortlist: int
 
     def part(self, seed: int) -> World:
         """Draw the pool of one seed."""
         bulks = np.random.default_rng([seed, 2]).permutation(np.unique(self.data.bulks))
         rows = np.flatnonzero(np.isin(self.data.bulks, bulks[: round(POOL_SHARE * len(bulks))]))
         data = self.data.part(rows)
-        return World(data, pool_of(data), None if self.guesses is None else self.guesses[rows], self.shortlist)
+        return World(data, pool_of(data), None if self.guesses is None else self.guesses[rows])
 
-    def sources(self, name: str, n_known: int, seed: int) -> list[Source]:
-        """What a strategy knows besides its own labels."""
-        found = [] if name == "constant" else published(self.data.adsorbate, n_known)
-        if name != "pretrained":
-            return found
+    def asked(self, n: int, seed: int) -> list[Source]:
+        """What the potential says of so many sites."""
         assert self.guesses is not None
         order = np.random.default_rng([seed, 1]).permutation(len(self.data))
-        rows = order[np.isfinite(self.guesses[order])][: self.shortlist]
+        rows = order[np.isfinite(self.guesses[order])][:n]
         environments, _ = self.data.take(rows)
-        return [*found, Source("pretrained", environments, self.guesses[rows], self.data.bulks[rows].tolist())]
+        return [Source("pretrained", environments, self.guesses[rows], self.data.bulks[rows].tolist())]
 
 
-def replayed(world: World, strategy: str, looks: list[int], batch: int, seed: int) -> dict[str, Any]:
+def replayed(
+    world: World, strategy: str, looks: list[int], options: argparse.Namespace, seed: int
+) -> dict[str, Any]:
     """One campaign from nothing."""
     rng = np.random.default_rng(seed)
     name, _, manner = strategy.partition("+")
-    pool, known = world.pool, np.zeros(0, dtype=np.int64)
+    pool, known, batch = world.pool, np.zeros(0, dtype=np.int64), options.batch
+    asked = world.asked(options.shortlist, seed) if name == "pretrained" else []
     told: dict[str, dict[str, float]] = {}
     while True:
         surrogate = AdsorptionSurrogate(world.data.adsorbate)
         environments, energies = world.data.take(known)
         bulks = world.data.bulks[known].tolist()
-        surrogate.fit(environments, energies, bulks, world.sources(name, len(known), seed))
+        table = [] if name == "constant" else published(world.data.adsorbate, len(known))
+        surrogate.fit(environments, energies, bulks, [*table, *asked])
         mean, std = surrogate.predict(pool.environments)
         left = np.setdiff1d(np.arange(len(pool)), known)
         if len(known) in looks:
@@ -143,8 +144,8 @@ def averaged(runs: list[dict[str, Any]]) -> dict[str, Any]:
 def row(name: str, found: dict[str, Any]) -> str:
     """One line of the table."""
     cells = [
-        f"{n:>4s}: {found[n]['rank']['mean']:5.2f} {found[n]['hits']['mean']:5.1f} ± {found[n]['hits']['std']:3.1f}"
-        for n in found
+        f"{n:>4s}: {of['rank']['mean']:5.2f} {of['hits']['mean']:5.1f} ± {of['hits']['std']:3.1f}"
+        for n, of in found.items()
         if n != "labels_to_hits"
     ]
     steps = "  ".join(f"{k}: {v['mean']:5.1f}" for k, v in found["labels_to_hits"].items())
@@ -154,7 +155,7 @@ def row(name: str, found: dict[str, Any]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Campaigns from zero labels")
     parser.add_argument("--data", type=Path, required=True, help="folder with the reference data")
-    parser.add_argument("--sets", type=listed, default=[], help=f"instead of the structures; {', '.join(READERS)}")
+    parser.add_argument("--sets", type=listed, default=[], help=f"instead: {', '.join(READERS)}")
     parser.add_argument("--strategies", type=listed, default=list(STRATEGIES))
     parser.add_argument("--labels", default="0,10,20,50,100", help="numbers of labels to look at")
     parser.add_argument("--batch", type=int, default=10)
@@ -168,14 +169,14 @@ def main() -> int:
     looks = [int(n) for n in listed(options.labels)]
     results = {}
     for data, guesses in _worlds(options):
-        world = World(data, pool_of(data), guesses, options.shortlist)
+        world = World(data, pool_of(data), guesses)
         print(f"{data.name}: {len(data)} sites, {int(world.pool.is_hit.sum())} hits")
         print("  after so many labels: rank correlation, hits")
         results[data.name] = {}
         for name in options.strategies:
             if guesses is None and name.startswith("pretrained"):
                 continue
-            runs = [replayed(world.part(seed), name, looks, options.batch, seed) for seed in range(options.seeds)]
+            runs = [replayed(world.part(seed), name, looks, options, seed) for seed in range(options.seeds)]
             results[data.name][name] = averaged(runs)
             print(row(name, results[data.name][name]), flush=True)
     print(json.dumps({"benchmark": "cold_start", "seeds": options.seeds, "results": results}))

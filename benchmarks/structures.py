@@ -1,9 +1,9 @@
 """Hydrogen on whole structures of GASpy: what a pretrained potential says of them, kept in a file.
 
-``gaspy_h_structures.extxyz.gz`` (Tran and Ulissi 2018; RPBE) holds relaxed adslabs, the hydrogen last. The bare
-slab is what is left without it. The hydrogen is either put where a campaign would put it, above the place
-that it ended at and at the bond length that is usual there, or left where it is. A campaign's slab is not
-relaxed around the hydrogen, so these energies flatter the potential a little. Units: eV, Å.
+``gaspy_h_structures.extxyz.gz`` (Tran and Ulissi 2018; RPBE) holds relaxed adslabs, the hydrogen last. The
+bare slab is what is left without it. The hydrogen is either put where a campaign would put it, above the
+place that it ended at and at the bond length that is usual there, or left where it is. A campaign's slab is
+not relaxed around the hydrogen, so these energies flatter the potential a little. Units: eV, Å.
 """
 
 from __future__ import annotations
@@ -86,19 +86,20 @@ def pretrained_energies(structures: list[Atoms], cache: Path | None) -> dict[str
         Where they are kept between runs, one JSON document a line; None keeps nothing.
     """
     known = _read(cache, pretrained.label())
-    calculator = gas = None
-    rows = []
+    calculator, gas, rows = None, 0.0, []
     for index, atoms in enumerate(structures):
         key = f"{index}:{atoms.info['fwid']}"
         if key not in known:
             if calculator is None:
                 calculator = pretrained.load()
                 gas = pretrained.gas_energy("H2", calculator)
-            reference = pretrained.reference_energy(REFERENCE, lambda _: gas)
+            reference = pretrained.reference_energy(REFERENCE, {"H2": gas})
             known[key] = _measured(atoms, calculator, reference)
             if cache is not None:
                 with cache.open("a", encoding="utf-8") as handle:
-                    handle.write(json.dumps({"key": key, "potential": pretrained.label(), **known[key]}) + "\n")
+                    handle.write(
+                        json.dumps({"key": key, "potential": pretrained.label(), **known[key]}) + "\n"
+                    )
         rows.append(known[key])
     columns = {name: np.array([row[name] for row in rows], dtype=float) for name in ("seated", "relaxed")}
     return {**columns, "cpu_seconds_per_site": float(np.mean([row["cpu_seconds"] for row in rows]))}

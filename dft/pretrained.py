@@ -1,7 +1,7 @@
 """Adsorption energies from a pretrained potential: a guess at ΔE before anything was computed.
 
-ΔE = E(adslab) − E(slab) − E(reference), all three with the potential, the slab as it was cut. The potential is
-``diep`` [1]_, trained on r2SCAN energies of MatPES; its weights come in its wheel, so that nothing is
+ΔE = E(adslab) − E(slab) − E(reference), all three with the potential, the slab as it was cut. The potential
+is ``diep`` [1]_, trained on r2SCAN energies of MatPES; its weights come in its wheel, so that nothing is
 downloaded. Its level differs from the campaign's functional; what it is good at is which site binds stronger.
 
 The adsorbate is not relaxed but set at the bond length that its site will give it (:func:`dft.start.seated`).
@@ -26,7 +26,7 @@ from config.errors import MissingExtraError
 from dft.start import BOND_RATIOS, seated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     from ase import Atoms
     from ase.calculators.calculator import Calculator
@@ -42,7 +42,7 @@ FARTHEST_EV = 10.0
 """A larger ΔE is a potential out of its depth, not an adsorption energy."""
 
 
-def require(setting: str = "surrogate.pretrained") -> None:
+def require() -> None:
     """Refuse to go on without the extra.
 
     Raises
@@ -55,9 +55,9 @@ def require(setting: str = "surrogate.pretrained") -> None:
     missing = [name for name in ("diep", "torch") if find_spec(name) is None]
     if missing:
         message = (
-            f"{setting}: diep needs the extra 'mlip', of which {' and '.join(missing)} "
-            f"{'is' if len(missing) == 1 else 'are'} not installed: pip install 'sabatier[mlip]' (the CPU build "
-            "of torch will do, see docs/how-to/cold-start.md), or leave the key out"
+            f"surrogate.pretrained: diep needs the extra 'mlip', and there is no {' and no '.join(missing)}: "
+            "pip install 'sabatier[mlip]' (the CPU build of torch will do, see docs/how-to/cold-start.md), or "
+            "leave the key out"
         )
         raise MissingExtraError(message)
 
@@ -123,9 +123,9 @@ def gas_energy(molecule: str, calculator: Calculator) -> float:
     return float(atoms.get_potential_energy())
 
 
-def reference_energy(reference: Mapping[str, float], energy_of: Callable[[str], float]) -> float:
-    """Sum of molecules' energies, times their numbers, that ΔE is counted from, eV."""
-    return sum(number * energy_of(molecule) for molecule, number in reference.items())
+def reference_energy(reference: Mapping[str, float], gases: Mapping[str, float]) -> float:
+    """Energy that ΔE is counted from, eV: those of molecules times their numbers."""
+    return sum(number * gases[molecule] for molecule, number in reference.items())
 
 
 def adsorption_energy(

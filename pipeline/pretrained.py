@@ -1,12 +1,12 @@
 """What a pretrained potential says of some sites before, and beside, any calculation of the campaign.
 
-With ``surrogate.pretrained`` a shortlist of sites gets a ΔE from the potential (:mod:`dft.pretrained`): of every
-adsorbate as many as ``surrogate.pretrained_sites``, one environment of each crystal first, then a second one,
-and so on. Slabs are as they are cut at the reference lattice, unrelaxed.
+With ``surrogate.pretrained`` a shortlist of sites gets a ΔE of every adsorbate from the potential
+(:mod:`dft.pretrained`): ``surrogate.pretrained_sites`` of them, one environment of each crystal first, then a
+second one, and so on. Slabs are as they are cut at the reference lattice, unrelaxed.
 
-The energies are kept in the campaign's home, a JSON document a line, and never computed again. A line is written
-when a site is done: a driver may be killed at any time, and a line that it left unfinished is no line. Several
-drivers at once do some of it twice and come to the same. Units: eV.
+The energies are kept in the campaign's home, a JSON document a line, and never computed again. Lines are
+written when a surface is done: a driver may be killed at any time, and a line that it left unfinished is no
+line. Several drivers at once do it twice and come to the same. Units: eV.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ def _energies_file(campaign: Campaign) -> Path:
 
 
 def read_energies(path: Path) -> dict[tuple[str, str], float | None]:
-    """ΔE by site id and adsorbate key, eV; None where the potential gives none. Unfinished lines do not count."""
+    """ΔE by site id and adsorbate key, eV; None where the potential gives none."""
     if not path.is_file():
         return {}
     found: dict[tuple[str, str], float | None] = {}
@@ -167,7 +167,7 @@ def read_energies(path: Path) -> dict[tuple[str, str], float | None]:
             row = json.loads(line)
             found.setdefault((row["site"], row["adsorbate"]), row["delta_e_ev"])
         except (ValueError, KeyError, TypeError):
-            continue
+            continue  # unfinished
     return found
 
 
@@ -248,5 +248,5 @@ def _delta_e(
     for molecule in reference:
         if molecule not in gases:
             gases[molecule] = pretrained.gas_energy(molecule, calculator)
-    counted_from = pretrained.reference_energy(reference, gases.__getitem__)
+    counted_from = pretrained.reference_energy(reference, gases)
     return pretrained.adsorption_energy(adslab, calculator, slab_energy, counted_from)

@@ -1,16 +1,17 @@
 """Published ΔE on close-packed pure metals: what ranks the sites of a campaign that has computed nothing.
 
 One energy per metal, of the most stable site of fcc(111) at 1/4 monolayer. As a
-:class:`~surrogate.transfer.Source` they reach every alloy: the Gaussian process trained on them knows how alike
-elements are, and their level is corrected by the campaign's own first observations. Energies in eV.
+:class:`~surrogate.transfer.Source` they reach every alloy: the Gaussian process trained on them knows how
+alike elements are, and their level is corrected by the campaign's own first observations. Energies in eV.
 
 References
 ----------
 .. [1] J. K. Nørskov et al., J. Electrochem. Soc. 152, J23 (2005), Table I, doi:10.1149/1.1856988; RPBE.
 .. [2] O. Mamun et al., Sci. Data 6, 76 (2019), doi:10.1038/s41597-019-0080-z; BEEF-vdW, lowest site of
    fcc(111), also of metals that crystallise otherwise.
-.. [3] H. Falsig et al., Angew. Chem. Int. Ed. 47, 4835 (2008), doi:10.1002/anie.200801479, as CatMAP tabulates
-   it (Medford et al., Catal. Lett. 145, 794 (2015)), less 2.74 eV of its CO(g); RPBE, read at second hand.
+.. [3] H. Falsig et al., Angew. Chem. Int. Ed. 47, 4835 (2008), doi:10.1002/anie.200801479, as CatMAP
+   tabulates it (Medford et al., Catal. Lett. 145, 794 (2015)), less 2.74 eV of its CO(g); RPBE, read at
+   second hand, site and coverage not told.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The loop, as Luigi tasks: read it from the bottom of a round to its top.
 
-``Bulks -> Surfaces -> Sites -> Pretrained`` once, then per round ``Train -> Select -> RunBatch -> Collect``, where
-round n trains on what round n - 1 collected; ``ScreenCampaign`` asks for the last round. In ``mode: async``
-there is ``RunAsync`` instead, which drives decisions and calculations to the campaign's end. There is one
-task per stage and round, never one per site: Luigi's scheduler slows down badly beyond a thousand tasks.
+``Bulks -> Surfaces -> Sites -> Pretrained`` once, then per round ``Train -> Select -> RunBatch -> Collect``,
+where round n trains on what round n - 1 collected; ``ScreenCampaign`` asks for the last round. In ``mode:
+async`` there is ``RunAsync`` instead, which drives decisions and calculations to the campaign's end. There is
+one task per stage and round, never one per site: Luigi's scheduler slows down badly beyond a thousand tasks.
 Every task is idempotent and asks the store whether it is complete.
 """
 
