@@ -153,12 +153,12 @@ class Budget(StrictModel):
 class SourceSettings(StrictModel):
     """Adsorption energies that were computed elsewhere."""
 
-    file: str = Field(min_length=1, examples=["old-pbe.csv"])
+    file: str = Field(examples=["old-pbe.csv"])
     """CSV file of energies by site, or what `sabatier export` wrote of another campaign (CSV or JSON);
     relative to the campaign file."""
-    name: str | None = Field(default=None, min_length=1, examples=["old PBE data"])
+    name: str | None = Field(default=None, examples=["old PBE data"])
     """What it is called in reports; the file's name when left out."""
-    adsorbate: str | None = Field(default=None, min_length=1, examples=["CO"])
+    adsorbate: str | None = Field(default=None, examples=["CO"])
     """Adsorbate of all its rows, for a file without a column `adsorbate`."""
 
 
@@ -387,13 +387,9 @@ class CampaignSettings(StrictModel):
 
     @model_validator(mode="after")
     def _sources_of_its_adsorbates(self) -> Self:
-        for source in self.surrogate.sources:
-            if source.adsorbate is not None and source.adsorbate not in self.adsorbates:
-                allowed = ", ".join(self.adsorbates)
-                message = (
-                    f"surrogate.sources: {source.file} is of {source.adsorbate!r}, which is none of the "
-                    f"campaign's adsorbates; allowed: {allowed}"
-                )
+        for adsorbate in filter(None, (source.adsorbate for source in self.surrogate.sources)):
+            if adsorbate not in self.adsorbates:
+                message = f"surrogate.sources: adsorbate {adsorbate!r}; allowed: {', '.join(self.adsorbates)}"
                 raise ValueError(message)
         return self
 

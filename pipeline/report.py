@@ -57,7 +57,12 @@ def status_document(
         "jobs_gone": sum(row["is_gone"] for row in running),
         **_problems(campaign, [c for c in calculations if c.state in BROKEN]),
         "models": [
-            {"round": m.round, "adsorbate": m.adsorbate, "metrics": m.metrics}
+            {
+                "round": m.round,
+                "adsorbate": m.adsorbate,
+                "metrics": m.metrics,
+                "sources": m.record.get("parameters", {}).get("sources", []),
+            }
             for m in campaign.store.models(campaign.name)
         ],
     }

@@ -15,6 +15,7 @@ from dft.jobs import write_atomically
 from pipeline import plots
 from pipeline.learning import latest_predictions
 from pipeline.ranking import RankedSurface, rank
+from pipeline.sources import site_columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,7 +65,7 @@ def ranking(campaign: Campaign, adsorbate: str, *, with_predicted: bool) -> list
 
 def observation_rows(campaign: Campaign) -> list[dict[str, Any]]:
     """Every adsorption energy with what was predicted before it was computed, one row each."""
-    labels = {s.id: s.label for s in campaign.sites}
+    sites = {s.id: s for s in campaign.sites}
     surfaces = {s.id: s for s in campaign.surfaces}
     bulks = {b.id: b for b in campaign.bulks}
     # An observation's own round is that of the campaign that computed it first.
@@ -85,8 +86,9 @@ def observation_rows(campaign: Campaign) -> list[dict[str, Any]]:
                 "bulk_source": bulks[o.bulk_id].source_id,
                 "miller": " ".join(map(str, surfaces[o.surface_id].miller)),
                 "surface": surfaces[o.surface_id].label,
-                "site": labels[o.site_id],
-                "start_site": labels[o.start_site_id],
+                "site": sites[o.site_id].label,
+                "start_site": sites[o.start_site_id].label,
+                **site_columns(sites[o.site_id]),
                 "bulk_id": o.bulk_id,
                 "surface_id": o.surface_id,
                 "site_id": o.site_id,

@@ -75,6 +75,7 @@ def _run(
     from pipeline.capacity import capacity_of
     from pipeline.enumeration import select_bulks
     from pipeline.home import CampaignHome
+    from pipeline.sources import describe, read_sources
     from tasks.driver import scheduler_options
 
     settings = load_campaign(source, profile)
@@ -85,6 +86,8 @@ def _run(
     scheduler = scheduler_options(luigid)
     if not folder.exists():
         select_bulks(settings, Path())  # refuse an impossible campaign before anything is written
+    for line in (line for table in read_sources(settings) for line in describe(table)):
+        stderr().print(line, markup=False, soft_wrap=True)
     folder.adopt(settings)
     patience = 60 * settings.store.outage_minutes
     notices = Notices()

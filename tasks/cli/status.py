@@ -103,6 +103,7 @@ def _listing(
 def _print(console: Console, document: dict[str, Any], limit: int | None) -> None:
     _print_head(console, document)
     _print_counts(console, document)
+    _print_sources(console, document)
     _print_running(console, document, limit)
     _print_problems(console, document, limit)
     if "calculations" in document:
@@ -161,6 +162,17 @@ def _print_counts(console: Console, document: dict[str, Any]) -> None:
     for kind, states in document["kinds"].items():
         table.add_row(kind, *(str(states.get(state, 0)) for state in document["states"]))
     console.print(table)
+
+
+def _print_sources(console: Console, document: dict[str, Any]) -> None:
+    """Say what the newest surrogates have learned of energies from elsewhere."""
+    newest = {model["adsorbate"]: model for model in document["models"]}
+    for adsorbate, model in newest.items():
+        for source in model["sources"]:
+            what = "energies" if source["kind"] == "same" else "energies of another adsorbate"
+            level = f"level {source['level_ev']:+.2f} ± {source['level_std_ev']:.2f} eV"
+            told = f"{level}, slope {source['slope']:.2f}, weight {source['weight']:.2f}"
+            _say(console, f"  {adsorbate} from {source['name']}: {source['n']} {what}, {told}")
 
 
 def _print_running(console: Console, document: dict[str, Any], limit: int | None) -> None:
