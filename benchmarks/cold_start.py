@@ -7,7 +7,8 @@ begins with nothing computed and asks for a batch at a time:
 - ``constant``: the surrogate with the prior of the adsorbate alone; the first batch is a spread.
 - ``elements``: it also has the published ΔE of pure metals (:mod:`surrogate.published`).
 - ``pretrained``: it also has the pretrained potential's ΔE of ``--shortlist`` sites (extra ``mlip``).
-- a name with ``+spread``: the first batch is a spread all the same, half of it with ``+half``.
+- a name with ``+spread``: the first batch is a spread all the same, half of it with ``+half``; with
+  ``+metals`` it is pure metals, those of which most sites have atoms.
 
     python benchmarks/cold_start.py --data DIR [--cache FILE] [--shortlist N] [--strategies constant,...]
         [--labels 0,10,20,50,100] [--batch 10] [--seeds 5] [--sets gaspy_h,gaspy_co]
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
 
 STRATEGIES = ("constant", "elements", "pretrained")
 MILESTONES = (5, 10, 20)
+SHARES = {"spread": 1.0, "half": 0.5, "metals": 1.0}
+"""What of the first batch is not left to the surrogate."""
 POOL_SHARE = 0.8
 
 
@@ -67,6 +70,11 @@ class World:
         rows = np.flatnonzero(np.isin(self.data.bulks, bulks[: round(POOL_SHARE * len(bulks))]))
         data = self.data.part(rows)
         return World(data, pool_of(data), None if self.guesses is None else self.guesses[rows])
+
+    def is_pure(self) -> NDArray[np.bool_]:
+        """Sites that see one element only, of shape (n_sites,)."""
+        elements = [{s for shell in e.canonical() for s, _ in shell} for e in self.data.environments]
+        return np.array([len(found) == 1 for found in elements])
 
     def asked(self, n: int, seed: int) -> list[Source]:
         """What the potential says of so many sites."""
@@ -104,8 +112,9 @@ def replayed(
         if len(known) >= max(looks):
             break
         size = min(batch, max(looks) - len(known))
-        share = 0.0 if len(known) else {"spread": 1.0, "half": 0.5}.get(manner, float(name == "constant"))
-        spread = choose_seed(pool.environments, np.zeros(len(pool), dtype=bool), round(share * size), rng)
+        share = 0.0 if len(known) else SHARES.get(manner, float(name == "constant"))
+        is_reference = world.is_pure() & (manner == "metals")
+        spread = choose_seed(pool.environments, is_reference, round(share * size), rng)
         is_known = np.zeros(len(pool), dtype=bool)
         is_known[known] = is_known[spread] = True
         likely = choose(

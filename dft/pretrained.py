@@ -55,8 +55,8 @@ def require() -> None:
     missing = [name for name in ("diep", "torch") if find_spec(name) is None]
     if missing:
         message = (
-            f"surrogate.pretrained: diep needs the extra 'mlip', and there is no {' and no '.join(missing)}: "
-            "pip install 'sabatier[mlip]' (the CPU build of torch will do, see docs/how-to/cold-start.md), or "
+            f"surrogate.pretrained: diep needs the extra 'mlip'; not installed: {', '.join(missing)}. "
+            "Run pip install 'sabatier[mlip]' (the CPU build of torch will do, see docs/how-to/cold-start.md), or "
             "leave the key out"
         )
         raise MissingExtraError(message)

@@ -128,6 +128,7 @@ def _train(
     with_metrics: bool,
 ) -> Trained:
     from surrogate.models import AdsorptionSurrogate
+    from surrogate.published import published
 
     known = campaign.environments
     observations = observed[adsorbate]
@@ -143,7 +144,11 @@ def _train(
     bulks = [o.bulk_id for o in observations]
     shares = campaign.settings.surrogate.share_adsorbates
     others = {name: seen for name, seen in observed.items() if shares and name != adsorbate}
-    sources = sources_of(campaign, adsorbate, tables, others)
+    sources = [
+        *sources_of(campaign, adsorbate, tables, others),
+        *campaign.guesses.get(adsorbate, ()),
+        *published(key, len(delta_e)),
+    ]
     surrogate.fit(environments, delta_e, bulks, sources)
     mean, std = surrogate.predict(list(known.values()))
     metrics = _grouped_metrics(factory, environments, delta_e, bulks, sources) if with_metrics else {}

@@ -16,6 +16,7 @@ References
 
 from __future__ import annotations
 
+from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,7 @@ ENOUGH = 100
 NAME = "published pure metals"
 
 
-def published(adsorbate: str, n_observations: int = 0) -> list[Source]:
+def published(adsorbate: str, n_observations: int) -> list[Source]:
     """Return the table as a source; none where nothing is published, or observations are :data:`ENOUGH`.
 
     Parameters
@@ -51,11 +52,14 @@ def published(adsorbate: str, n_observations: int = 0) -> list[Source]:
     adsorbate
         What stands for it in ids, so that a H counted from another reference is none of the table's.
     """
-    table = PURE_METALS.get(adsorbate, {})
-    if not table or n_observations >= ENOUGH:
-        return []
-    energies = np.array(list(table.values()))
-    return [Source(NAME, [_hollow(metal) for metal in table], energies, list(table))]
+    return [_source(adsorbate)] if adsorbate in PURE_METALS and n_observations < ENOUGH else []
+
+
+@cache
+def _source(adsorbate: str) -> Source:
+    """Make the source, one and the same each time: what was trained on it is then kept."""
+    table = PURE_METALS[adsorbate]
+    return Source(NAME, [_hollow(metal) for metal in table], np.array(list(table.values())), list(table))
 
 
 def _hollow(metal: str) -> SiteEnvironment:
