@@ -7,11 +7,11 @@ begins with nothing computed and asks for a batch at a time:
 - ``constant``: the surrogate with the prior of the adsorbate alone; the first batch is a spread.
 - ``elements``: it also has the published ΔE of pure metals (:mod:`surrogate.published`).
 - ``pretrained``: it also has the pretrained potential's ΔE of ``--shortlist`` sites (extra ``mlip``).
-- a name with ``+spread``: the first batch is a spread all the same, half of it with ``+half``; with
-  ``+metals`` it is pure metals, those of which most sites have atoms.
+- a name with ``+metals``: the first batch begins with a site on each pure metal, as that of a campaign does.
+- a name with ``+spread``: what the surrogate would choose of the first batch is a spread all the same.
 
     python benchmarks/cold_start.py --data DIR [--cache FILE] [--shortlist N] [--strategies constant,...]
-        [--labels 0,10,20,50,100] [--batch 10] [--seeds 5] [--sets gaspy_h,gaspy_co]
+        [--labels 0,10,20,50,100] [--batch 10] [--first 10] [--seeds 5] [--sets gaspy_h,gaspy_co]
 
 Every seed draws its pool: a share of the bulks, with all their sites. ``rank`` is Spearman's correlation of
 predicted and true ΔE over the sites not yet computed, ``hits`` how many of those computed lie within 0.10 eV
@@ -50,8 +50,6 @@ if TYPE_CHECKING:
 
 STRATEGIES = ("constant", "elements", "pretrained")
 MILESTONES = (5, 10, 20)
-SHARES = {"spread": 1.0, "half": 0.5, "metals": 1.0}
-"""What of the first batch is not left to the surrogate."""
 POOL_SHARE = 0.8
 
 
@@ -90,7 +88,7 @@ def replayed(
 ) -> dict[str, Any]:
     """One campaign from nothing."""
     rng = np.random.default_rng(seed)
-    name, _, manner = strategy.partition("+")
+    name, *manners = strategy.split("+")
     pool, known, batch = world.pool, np.zeros(0, dtype=np.int64), options.batch
     asked = world.asked(options.shortlist, seed) if name == "pretrained" else []
     told: dict[str, dict[str, float]] = {}
@@ -111,10 +109,8 @@ def replayed(
             }
         if len(known) >= max(looks):
             break
-        size = min(batch, max(looks) - len(known))
-        share = 0.0 if len(known) else SHARES.get(manner, float(name == "constant"))
-        is_reference = world.is_pure() & (manner == "metals")
-        spread = choose_seed(pool.environments, is_reference, round(share * size), rng)
+        size = min(batch if len(known) else options.first, max(looks) - len(known))
+        spread = first_batch(world, name, manners, size, rng) if not len(known) else known[:0]
         is_known = np.zeros(len(pool), dtype=bool)
         is_known[known] = is_known[spread] = True
         likely = choose(
@@ -127,6 +123,16 @@ def replayed(
         str(k): float(np.searchsorted(found, k) + 1) if found[-1] >= k else float("nan") for k in MILESTONES
     }
     return told
+
+
+def first_batch(
+    world: World, name: str, manners: list[str], size: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """What of the first batch is not left to the surrogate."""
+    is_metal = world.is_pure() & ("metals" in manners)
+    metals = {world.data.environments[i].first_shell[0][0] for i in np.flatnonzero(is_metal)}
+    is_spread = "spread" in manners or name == "constant"
+    return choose_seed(world.pool.environments, is_metal, size if is_spread else min(size, len(metals)), rng)
 
 
 def _rank(mean: NDArray[np.float64], truth: NDArray[np.float64]) -> float:
@@ -168,6 +174,7 @@ def main() -> int:
     parser.add_argument("--strategies", type=listed, default=list(STRATEGIES))
     parser.add_argument("--labels", default="0,10,20,50,100", help="numbers of labels to look at")
     parser.add_argument("--batch", type=int, default=10)
+    parser.add_argument("--first", type=int, default=10, help="size of the first batch")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--shortlist", type=int, default=300, help="sites that the potential looks at")
     parser.add_argument("--cache", type=Path, help="where the potential's energies are kept between runs")

@@ -56,7 +56,7 @@ def require() -> None:
     if missing:
         message = (
             f"surrogate.pretrained: diep needs the extra 'mlip'; not installed: {', '.join(missing)}. "
-            "Run pip install 'sabatier[mlip]' (the CPU build of torch will do, see docs/how-to/cold-start.md), or "
+            "Run pip install 'sabatier[mlip]' (torch's CPU build will do, see docs/how-to/cold-start.md), or "
             "leave the key out"
         )
         raise MissingExtraError(message)

@@ -13,13 +13,18 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import threading
 import time
 from collections import defaultdict
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import get_context, parent_process
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from config.errors import ExecutionError
 from dft import pretrained
 from pipeline.ends import Drained
 from pipeline.enumeration import SITES
@@ -28,7 +33,6 @@ from pipeline.structures.slabs import build_slab
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-    from concurrent.futures import Executor
     from pathlib import Path
 
     from ase import Atoms
@@ -39,7 +43,7 @@ if TYPE_CHECKING:
     from pipeline.domain import Candidate
     from surrogate.transfer import Source
 
-NICE = 10
+NICE = 5
 """What the processes add to their niceness: whoever works on this machine comes first."""
 NOTICE_SECONDS = 20.0
 """Time between two notices of how far it is."""
@@ -63,6 +67,8 @@ def compute(campaign: Campaign, watch: Watch, load: Callable[[], Calculator] = p
         If something is missing and the potential is not installed.
     Drained
         If the driver was asked to stop.
+    ExecutionError
+        If one of the processes was killed.
     """
     wanted = missing(campaign)
     if not wanted:
@@ -71,24 +77,26 @@ def compute(campaign: Campaign, watch: Watch, load: Callable[[], Calculator] = p
     by_surface: dict[str, list[Candidate]] = defaultdict(list)
     for candidate in wanted:
         by_surface[candidate.site.surface_id].append(candidate)
-    told, done = time.monotonic(), 0
     watch.on_notice(f"{who}: ΔE of {len(wanted)} sites on {len(by_surface)} surfaces")
     tasks = [_task(campaign, surface, candidates) for surface, candidates in by_surface.items()]
-    with _energies_file(campaign).open("ab") as file, _processes(len(tasks), load) as pool:
-        if file.tell() and not _ends_a_line(_energies_file(campaign)):
-            file.write(b"\n")  # whoever wrote the last line was killed
-        for rows in pool.map(_surface, tasks):
-            for row in rows:
-                file.write(json.dumps({**row, "potential": who}).encode() + b"\n")
-            file.flush()
-            done += len(rows)
-            if watch.is_draining():
-                pool.shutdown(wait=False, cancel_futures=True)
-                message = f"{done} of {len(wanted)} sites done by {who}; the next run goes on with the others"
-                raise Drained(message)
-            if time.monotonic() - told > NOTICE_SECONDS:
-                told = time.monotonic()
-                watch.on_notice(f"{who}: {done} of {len(wanted)} sites")
+    told, done = time.monotonic(), 0
+    try:
+        with _appending(_energies_file(campaign)) as append:
+            for rows in _answers(tasks, load):
+                append([{**row, "potential": who} for row in rows])
+                done += len(rows)
+                if watch.is_draining():
+                    break
+                if time.monotonic() - told > NOTICE_SECONDS:
+                    told = time.monotonic()
+                    watch.on_notice(f"{who}: {done} of {len(wanted)} sites")
+    except BrokenExecutor as error:
+        if not watch.is_draining():
+            message = f"{who}: a process was killed, for want of memory perhaps; the next run goes on"
+            raise ExecutionError(message) from error
+    if done < len(wanted):
+        message = f"{who}: {done} of {len(wanted)} sites are done; the next run goes on with the others"
+        raise Drained(message)
 
 
 def is_complete(campaign: Campaign) -> bool:
@@ -171,35 +179,40 @@ def read_energies(path: Path) -> dict[tuple[str, str], float | None]:
     return found
 
 
-def _ends_a_line(path: Path) -> bool:
-    with path.open("rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return file.read() == b"\n"
+@contextmanager
+def _appending(path: Path) -> Iterator[Callable[[list[dict[str, Any]]], None]]:
+    """Open the file to append rows, on a line of their own even if a killed driver left half of one."""
+    with path.open("a+b") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read() != b"\n":
+                file.write(b"\n")
+
+        def append(rows: list[dict[str, Any]]) -> None:
+            file.write(b"".join(json.dumps(row).encode() + b"\n" for row in rows))
+            file.flush()
+
+        yield append
 
 
 # In the other processes
 
 
-@contextmanager
-def _processes(n_tasks: int, load: Callable[[], Calculator]) -> Iterator[Executor]:
-    """Start processes that have loaded the potential."""
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
-
-    n = min(MAX_PROCESSES, len(os.sched_getaffinity(0)), n_tasks)
+def _answers(tasks: list[dict[str, Any]], load: Callable[[], Calculator]) -> Iterator[list[dict[str, Any]]]:
+    """Rows of each surface, from processes that have loaded the potential."""
+    n = min(MAX_PROCESSES, len(os.sched_getaffinity(0)), len(tasks))
     with ProcessPoolExecutor(n, get_context("spawn"), _prepare, (load,)) as pool:
-        yield pool
+        try:
+            yield from pool.map(_surface, tasks)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _prepare(load: Callable[[], Calculator]) -> None:
     """Load the potential; leave Ctrl-C to the driver, and end with it."""
-    import multiprocessing
-    import signal
-    import threading
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(NICE)
-    driver = multiprocessing.parent_process()
+    driver = parent_process()
     if driver is not None:
 
         def follow() -> None:
