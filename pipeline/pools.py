@@ -169,7 +169,7 @@ def lowest_computed(campaign: Campaign, adsorbate: str, numbers: Mapping[str, in
 
 
 def others_probability(pools: Mapping[str, Pool]) -> dict[str, NDArray[np.float64]]:
-    """Probability of each surface to be a hit for every adsorbate but the one named, of shape (n_surfaces,)."""
+    """Probability of each surface to be a hit for the adsorbates not named, of shape (n_surfaces,)."""
     each = {name: pool.surface_probability() for name, pool in pools.items()}
     return {name: np.prod([p for other, p in each.items() if other != name], axis=0) for name in pools}
 

@@ -8,7 +8,8 @@ the candidates left, only those count that may decide the fate of their surface.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -70,6 +71,25 @@ def _for_all(
     hits = probability[is_chosen & ~is_known].sum()
     left = probability[is_contended & ~is_chosen & ~is_known].sum()
     return Prospect(ALL, float(hits), cpu_hours, float(left))
+
+
+def latest_prospects(campaign: Campaign) -> dict[str, Any] | None:
+    """What the last round's choice promised, as plain JSON values; None before the surrogate has chosen."""
+    rounds = [r for r in campaign.rounds() if r.prospects]
+    if not rounds:
+        return None
+    last = rounds[-1]
+    hits, hours = sum(p.hits for p in last.prospects), sum(p.cpu_hours for p in last.prospects)
+    return {
+        "round": last.number,
+        "chosen": len(last.selections),
+        "hits": hits,
+        "cpu_hours": hours,
+        "hits_per_cpu_hour": hits / hours if hours > 0.0 else None,
+        "least_hits_per_cpu_hour": campaign.settings.acquisition.least_hits_per_cpu_hour,
+        "hits_left": sum(p.hits_left for p in last.prospects),
+        "goals": [asdict(p) for p in last.prospects],
+    }
 
 
 def refuse_poor(campaign: Campaign, promised: tuple[Prospect, ...]) -> None:
