@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from surrogate.acquisition import Candidates, choose, ranked
-from surrogate.batches import number_explored
+from surrogate.acquisition import Candidates, choose
+from surrogate.batches import explore, number_explored
 from surrogate.sites import environment_labels
 from surrogate.surfaces import contenders
 
@@ -111,7 +111,6 @@ class Learned:
     """Standard deviation of the acquisition strategy ``gaussian``, eV."""
     exploration: float = 0.0
     """Share of each batch spent on what the surrogate knows least of."""
-    variant: str = ""
     forecasts: list[Forecast] = field(default_factory=list, compare=False)
     """Of every round so far."""
 
@@ -129,8 +128,6 @@ class Learned:
         )
         if self.goal == "surfaces":
             labels = (pool.surfaces, environment_labels(pool.environments))
-            if "bulk" in self.variant:
-                labels = (*labels, pool.bulks)
             candidates = replace(candidates, labels=labels)
         chosen = self._choose(pool, known, candidates, n, rng)
         self.forecasts.append(Forecast(chosen, mean[chosen], std[chosen], candidates.freedom))
@@ -139,28 +136,23 @@ class Learned:
     def _choose(
         self, pool: Pool, known: Indices, candidates: Candidates, n: int, rng: np.random.Generator
     ) -> Indices:
-        """Explore, then choose among the contenders, then among the others."""
+        """Choose among the contenders, then among the others; explore among the same."""
         is_taken = np.zeros(len(pool), dtype=bool)
         is_taken[known] = True
-        first = is_taken.copy()
+        masks = [is_taken]
         if self.goal == "surfaces":
-            first |= ~self._contenders(pool, known, is_taken, candidates.mean)
-        chosen = np.zeros(0, dtype=np.int64)
+            masks.insert(0, is_taken | ~self._contenders(pool, known, is_taken, candidates.mean))
         n_explored = number_explored(n, self.exploration, rng)
-        if n_explored:
-            from surrogate.batches import explore
-
-            if "random" in self.variant:
-                chosen = rng.permutation(np.flatnonzero(~first))[:n_explored]
-            else:
-                chosen = explore({"": replace(candidates, is_excluded=first)}, n=n_explored, rng=rng)[""]
-        for is_excluded in (first, is_taken):
+        chosen = np.zeros(0, dtype=np.int64)
+        for is_excluded in masks:
+            is_excluded[chosen] = True
+            among, left = replace(candidates, is_excluded=is_excluded), n - n_explored - len(chosen)
+            more = choose(self.acquisition, among, n=left, rng=rng, width=self.width)
+            chosen = np.concatenate([chosen, more])
+        for is_excluded in masks if n_explored else ():
             is_excluded[chosen] = True
             among = replace(candidates, is_excluded=is_excluded)
-            if "near" in self.variant:
-                more = near(pool, among, n - len(chosen), rng)
-            else:
-                more = choose(self.acquisition, among, n=n - len(chosen), rng=rng, width=self.width)
+            more = explore({"": among}, n=n - len(chosen), rng=rng)[""]
             chosen = np.concatenate([chosen, more])
         return chosen
 
@@ -175,24 +167,6 @@ class Learned:
             mean[free], surfaces, computed, target=pool.target, window=pool.window
         )
         return is_contender
-
-
-def near(pool, candidates, n, rng, length=0.25):
-    from surrogate.fingerprint import embedding
-
-    indices, score = ranked("hit_probability", candidates, rng=rng)
-    indices, score = indices[: 20 * n], score[: 20 * n].copy()
-    if not len(indices):
-        return indices
-    places = embedding([pool.environments[i] for i in indices])
-    out = []
-    for _ in range(min(n, len(indices))):
-        i = int(np.argmax(score))
-        out.append(indices[i])
-        d2 = ((places - places[i]) ** 2).sum(1)
-        score *= 1 - 0.5 * np.exp(-0.5 * d2 / length**2) * (d2 > 1e-12)
-        score[i] = -1
-    return np.array(out)
 
 
 @dataclass(frozen=True)
