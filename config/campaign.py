@@ -27,6 +27,10 @@ MAX_DATABASE_BYTES = 63
 PATH_KEYS = ("password_file", "tls_ca_file", "tls_certificate_key_file", "folder")
 """Keys of the ``store`` section that hold paths relative to the campaign file."""
 
+NEWER_ACQUISITION_KEYS = ("exploration", "sharing", "goal")
+"""Keys of ``acquisition`` that count in the digest only if they are not at their default: campaigns of
+releases that did not know them keep theirs."""
+
 MillerIndex = tuple[int, int, int]
 
 
@@ -220,6 +224,29 @@ class AcquisitionSettings(StrictModel):
     least_hits_per_cpu_hour: float | None = Field(default=None, gt=0.0, examples=[0.01])
     """The campaign stops when a round promises fewer hits than this for each CPU-hour, by the predicted
     probabilities and the expected cost; never when left out."""
+    exploration: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Share of each round spent on the candidates of which the surrogate knows least, so that one that is
+    wrong and sure of itself is found out."""
+    sharing: Literal["even", "promise"] = "even"
+    """How adsorbates share a round: `even`, or by `promise`: each place goes to the adsorbate whose next
+    candidate promises more hits (per CPU-hour with `hits_per_cpu_hour`)."""
+    goal: Literal["each", "all"] = "each"
+    """`each`: the hits of every adsorbate count by themselves; `all`: only surfaces count whose lowest ΔE of
+    every adsorbate lies in its window, so the probability of a hit is multiplied by that of the surface to
+    be one for the other adsorbates."""
+
+    @model_validator(mode="after")
+    def _rests_on_probabilities(self) -> Self:
+        """Refuse what the strategy would pass over in silence."""
+        if self.strategy not in {"hit_probability", "hits_per_cpu_hour"}:
+            for key, value in (("sharing", self.sharing), ("goal", self.goal)):
+                if value != type(self).model_fields[key].default:
+                    message = (
+                        f"{key}: {value} rests on the probability of a hit: it needs strategy "
+                        f"hit_probability or hits_per_cpu_hour, got {self.strategy}"
+                    )
+                    raise ValueError(message)
+        return self
 
 
 class StoreSettings(StrictModel):
@@ -399,5 +426,9 @@ class CampaignSettings(StrictModel):
 
     def digest(self) -> str:
         """Hash of the whole configuration (hex, 16 digits), recorded with every round."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        content = self.model_dump(mode="json")
+        for name in NEWER_ACQUISITION_KEYS:
+            if getattr(self.acquisition, name) == AcquisitionSettings.model_fields[name].default:
+                del content["acquisition"][name]
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,7 +1,7 @@
 """What a campaign leaves for people: rankings and observations as CSV, plots as PNG.
 
 Files in ``<home>/results``: ``ranking-<adsorbate>.csv``, ``observations.csv``, ``parity.png``,
-``learning-curve.png``. They are written whole, after every round.
+``learning-curve.png``, ``drift.csv``. They are written whole, after every round.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from dft.jobs import write_atomically
 from pipeline import plots
+from pipeline.drift import drift_document
 from pipeline.learning import latest_predictions
 from pipeline.ranking import RankedSurface, rank
 from pipeline.sources import site_columns
@@ -43,6 +44,19 @@ CSV_COLUMNS = (
     "site_id",
     "calculation_id",
     "warning",
+)
+
+DRIFT_COLUMNS = (
+    "adsorbate",
+    "first_round",
+    "last_round",
+    "n",
+    "mae_ev",
+    "bias_ev",
+    "coverage_90",
+    "hits_promised",
+    "hits_found",
+    "with_unseen_elements",
 )
 
 
@@ -82,6 +96,7 @@ def observation_rows(campaign: Campaign) -> list[dict[str, Any]]:
                 "ensemble_std_ev": o.ensemble_std_ev,
                 "predicted_ev": selection.mean_ev,
                 "predicted_std_ev": selection.std_ev,
+                "reason": selection.reason,
                 "bulk": bulks[o.bulk_id].formula,
                 "bulk_source": bulks[o.bulk_id].source_id,
                 "miller": " ".join(map(str, surfaces[o.surface_id].miller)),
@@ -98,6 +113,16 @@ def observation_rows(campaign: Campaign) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def drift_rows(campaign: Campaign) -> list[dict[str, Any]]:
+    """How predictions turned out, by adsorbate and round."""
+    models = campaign.store.models(campaign.name)
+    return [
+        {"adsorbate": of_one["adsorbate"], **row}
+        for of_one in drift_document(campaign, models)
+        for row in of_one["rounds"]
+    ]
 
 
 def to_csv(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> str:
@@ -121,6 +146,9 @@ def write_results(campaign: Campaign) -> list[Path]:
         written.append(path)
     rows = observation_rows(campaign)
     if rows:
+        path = folder / "drift.csv"
+        write_atomically(path, to_csv(drift_rows(campaign), DRIFT_COLUMNS))
+        written.append(path)
         path = folder / "observations.csv"
         write_atomically(path, to_csv(rows, list(rows[0])))
         written.append(path)

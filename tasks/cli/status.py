@@ -20,6 +20,7 @@ from tasks.cli.common import (
 )
 from tasks.cli.control import KindOption, StateOption
 from tasks.cli.live import duration
+from tasks.cli.outlook import print_outlook
 from tasks.cli.verbs import members
 
 if TYPE_CHECKING:
@@ -132,6 +133,7 @@ def _print_head(console: Console, document: dict[str, Any]) -> None:
         f"{budget['calculations']}; {budget['cpu_hours_spent']:.2f} of {budget['cpu_hours']:g} CPU-hours",
     )
     _say(console, f"  rounds (adsorption energies chosen): {_rounds(document['rounds'])}")
+    print_outlook(console, document)
 
 
 def _rounds(rounds: Sequence[dict[str, Any]]) -> str:

@@ -67,7 +67,9 @@ def test_replay_counts_the_hits_of_every_strategy(folder):
     done = run("replay", "--data", str(folder), "--sets", "gaspy_co", *options)
     assert done.returncode == 0, done.stderr
     (found,) = json.loads(done.stdout.splitlines()[-1])["results"].values()
-    assert set(found) == {"random", "gaspy", "sabatier", "sabatier-surfaces"}
+    assert set(found) == {"random", "gaspy", "sabatier", "sabatier-surfaces", "sabatier-explores"}
+    assert found["gaspy"]["chosen"]["n"] == 2 * (40 - 10)
+    assert "chosen" not in found["random"]
     assert found["random"]["hits_vs_random"] == {"20": 1.0, "40": 1.0}
     assert found["sabatier"]["hits"]["40"]["mean"] >= found["random"]["hits"]["40"]["mean"]
 
