@@ -50,7 +50,7 @@ LEVEL_STD_EV = 0.3
 """What a level between two ways of computing ΔE may be before anything is known of it. From PBE to RPBE alone
 chemisorption of CO becomes weaker by some tenths of an eV (Hammer, Hansen and Nørskov, Phys. Rev. B 59, 7413
 (1999), doi:10.1103/PhysRevB.59.7413)."""
-_SLOPE_STD = {"same": 0.3, "other": 0.5}
+_SLOPE_STD = {"same": 0.6, "other": 0.6}
 _SCATTER_EV = 0.1
 """What two ways of computing ΔE of one site differ by beside the level."""
 _OWN_STD_EV = 0.1
@@ -62,7 +62,7 @@ _KINSHIP = 0.5
 """Correlation of what the regression leaves on two sites of one bulk."""
 _START = {"same": 2.0, "other": 0.5}
 """Weights to begin with, relative to that of the model without sources."""
-_PSEUDO_COUNT = 10.0
+_PSEUDO_COUNT = 3.0
 """Observations that the starting weights count as."""
 _ITERATIONS = 25
 _OUTER = 3.0
