@@ -25,13 +25,13 @@ References
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
 from surrogate.calibration import Calibration
-from surrogate.cross_fit import N_FOLDS, HeldOut, groups_by_elements
+from surrogate.cross_fit import N_FOLDS, HeldOut, grouped_folds, groups_by_elements, hold_out
 from surrogate.ensemble import MODELS
 from surrogate.prior import AdsorbatePrior, prior_of
 from surrogate.sites import distinct
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from surrogate.cross_fit import MeanAndStd
     from surrogate.ensemble import SiteModel
     from surrogate.sites import SiteEnvironment
 
@@ -49,7 +50,7 @@ LEVEL_STD_EV = 0.3
 """What a level between two ways of computing ΔE may be before anything is known of it. From PBE to RPBE alone
 chemisorption of CO becomes weaker by some tenths of an eV (Hammer, Hansen and Nørskov, Phys. Rev. B 59, 7413
 (1999), doi:10.1103/PhysRevB.59.7413)."""
-_SLOPE_STD = {"same": 0.3, "other": 0.5}
+_SLOPE_STD = {"same": 0.6, "other": 0.6}
 _SCATTER_EV = 0.1
 """What two ways of computing ΔE of one site differ by beside the level."""
 _OWN_STD_EV = 0.1
@@ -61,9 +62,11 @@ _KINSHIP = 0.5
 """Correlation of what the regression leaves on two sites of one bulk."""
 _START = {"same": 2.0, "other": 0.5}
 """Weights to begin with, relative to that of the model without sources."""
-_PSEUDO_COUNT = 10.0
+_PSEUDO_COUNT = 3.0
 """Observations that the starting weights count as."""
 _ITERATIONS = 25
+_OUTER = 3.0
+"""What the regression leaves is taken to be no more than so many of its scales."""
 MIN_TO_HOLD_OUT = 4
 """Below so many observations the weights are the starting ones."""
 
@@ -190,15 +193,33 @@ class _Expert:
     ) -> Self:
         """Learn level, slope and remainder; ``said`` if the source was asked of them before."""
         said = said or self.ask(environments)
-        self._regress(said, delta_e, groups)
+        folds = grouped_folds(groups, self.seed)
+        line = None if folds is None else hold_out(folds, partial(self._held_out_line, said, delta_e, groups))
+        scale = self._regress(said, delta_e, groups)
         left = (delta_e - self._line(said)) / said.doubt
+        # The odd site that reconstructs would pull on all others.
+        left = np.clip(left, -_OUTER * scale, _OUTER * scale)
         self._rest: SiteModel = MODELS[self.model](AdsorbatePrior(0.0, 1.0).updated(left), seed=self.seed)  # type: ignore[call-arg]
         self._rest.fit(environments, left, groups)
-        out = self._rest.held_out_
-        self.held_out_ = None if out is None else HeldOut(*self._whole(said, *out))
+        out, self.held_out_ = self._rest.held_out_, None
+        if out is not None and line is not None:
+            self.held_out_ = HeldOut(line.mean + said.doubt * out.mean, self._std(said, out.std))
         return self
 
-    def _regress(self, said: _Said, delta_e: NDArray[np.float64], groups: NDArray[np.int64]) -> None:
+    def _held_out_line(
+        self,
+        said: _Said,
+        delta_e: NDArray[np.float64],
+        groups: NDArray[np.int64],
+        _: int,
+        rest: NDArray[np.bool_],
+        out: NDArray[np.bool_],
+    ) -> MeanAndStd:
+        self._regress(said.take(rest), delta_e[rest], groups[rest])
+        return self._line(said.take(out)), said.doubt[out]
+
+    def _regress(self, said: _Said, delta_e: NDArray[np.float64], groups: NDArray[np.int64]) -> float:
+        """Find level and slope; return the scale of what is left, in units of the doubt."""
         slope = 1.0 if self._is_same else 0.0
         level_std = LEVEL_STD_EV if self._is_same else self.prior.std_ev
         prior = np.diag(np.array([level_std, _SLOPE_STD[self.source.kind]]) ** -2.0)
@@ -214,24 +235,25 @@ class _Expert:
             self.covariance_ = np.linalg.inv(prior + pulled @ inputs)
             found = self.covariance_ @ (pulled @ target)
         self.level_, self.slope_ = float(found[0]), slope + float(found[1])
+        return float(np.sqrt(variance))
 
     def _line(self, said: _Said) -> NDArray[np.float64]:
         line: NDArray[np.float64] = self._mean + self.level_ + self.slope_ * said.centred
         return line
 
-    def _whole(
-        self, said: _Said, rest_mean: NDArray[np.float64], rest_std: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _std(self, said: _Said, rest_std: NDArray[np.float64]) -> NDArray[np.float64]:
         inputs = np.stack([np.ones(len(said.centred)), said.centred], axis=1)
         of_line = ((inputs @ self.covariance_) * inputs).sum(axis=1)
-        std = np.sqrt((said.doubt * rest_std) ** 2 + of_line)
-        return self._line(said) + said.doubt * rest_mean, std
+        std: NDArray[np.float64] = np.sqrt((said.doubt * rest_std) ** 2 + of_line)
+        return std
 
     def predict(
         self, environments: Sequence[SiteEnvironment], said: _Said | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Mean ΔE and its standard deviation, eV; each of shape (n,)."""
-        return self._whole(said or self.ask(environments), *self._rest.predict(environments))
+        said = said or self.ask(environments)
+        mean, std = self._rest.predict(environments)
+        return self._line(said) + said.doubt * mean, self._std(said, std)
 
 
 class TransferModel:
@@ -300,8 +322,6 @@ class TransferModel:
         said: Sequence[_Said],
     ) -> list[HeldOut] | None:
         """Predict observations from those of other groups while the models themselves hold none out."""
-        from surrogate.cross_fit import grouped_folds
-
         n_groups = len(np.unique(groups))
         if grouped_folds(groups, self.seed) is not None or len(groups) < MIN_TO_HOLD_OUT or n_groups < 2:
             return None
