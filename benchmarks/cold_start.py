@@ -37,9 +37,10 @@ from benchmarks.reference_data import READERS, demand, listed
 from benchmarks.replay import pool_of
 from benchmarks.structures import FILE, labelled, pretrained_energies, read_structures
 from config.errors import MissingExtraError
-from surrogate.acquisition import choose, choose_seed
+from surrogate.acquisition import Candidates, choose
 from surrogate.models import AdsorptionSurrogate
 from surrogate.published import published
+from surrogate.seeding import choose_seed
 from surrogate.transfer import Source
 
 if TYPE_CHECKING:
@@ -113,10 +114,10 @@ def replayed(
         spread = first_batch(world, name, manners, size, rng) if not len(known) else known[:0]
         is_known = np.zeros(len(pool), dtype=bool)
         is_known[known] = is_known[spread] = True
-        likely = choose(
-            "hit_probability", mean, std, target=pool.target, window=pool.window, n=size - len(spread),
-            rng=rng, is_excluded=is_known, freedom=surrogate.calibration_.freedom,
-        )  # fmt: skip
+        candidates = Candidates(
+            mean, std, pool.target, pool.window, is_known, freedom=surrogate.calibration_.freedom
+        )
+        likely = choose("hit_probability", candidates, n=size - len(spread), rng=rng)
         known = np.concatenate([known, spread, likely])
     found = np.cumsum(pool.is_hit[known])
     told["labels_to_hits"] = {

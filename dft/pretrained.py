@@ -38,7 +38,7 @@ MAX_STEPS = 15
 FMAX_EV_PER_A = 0.05
 STEP_A = 0.15
 """Longest step of an atom, Å."""
-FARTHEST_EV = 10.0
+FARTHEST_EV = 5.0
 """A larger ΔE is a potential out of its depth, not an adsorption energy."""
 
 

@@ -3,7 +3,8 @@
 A candidate chosen before, or whose site already has an observation (an adsorbate placed elsewhere ended
 there), is never chosen again; one that another campaign of the database is computing is chosen last, since
 its energy comes for nothing. The seed round has no observations to go by: it takes pure metals first, whose
-ΔE tell much of their alloys, then a spread of environments. Later rounds count what is under way as
+ΔE tell much of their alloys; then what the predictions promise, where energies from elsewhere let them tell
+sites apart, or else a spread of environments. Later rounds count what is under way as
 computed, with the mean that is predicted of it now.
 """
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from surrogate.acquisition import Candidates
 
 SEED_ROUND = 0
+RANKING_EV = 0.05
+"""Predictions that differ by more tell sites apart: there are energies from elsewhere to go by."""
 
 
 def select_round(campaign: Campaign, number: int) -> RoundRecord:
@@ -236,16 +239,29 @@ def _cpu_hours(pool: Pool, is_allowed: NDArray[np.bool_], costs: CandidateCosts)
 
 
 def _choose_seed(campaign: Campaign, pools: dict[str, Pool], n: int, rng: np.random.Generator) -> _Choice:
+    """Choose pure metals first; then by the predictions if these tell sites apart already, else a spread."""
+    from surrogate.acquisition import choose
     from surrogate.batches import share_batch
     from surrogate.seeding import choose_seed
 
+    acquisition = campaign.settings.acquisition
     reference = _reference_surfaces(campaign)
     shares = share_batch({name: pool.n_open for name, pool in pools.items()}, n, rng)
     choice = _Choice(pools)
     for name, pool in pools.items():
         is_reference = [c.site.surface_id in reference for c in pool.candidates[: pool.n_open]]
-        first = choose_seed(pool.environments[: pool.n_open], np.array(is_reference), shares[name], rng)
+        n_first = shares[name]
+        if np.ptp(pool.mean) > RANKING_EV:
+            sites = [pool.environments[i] for i in np.flatnonzero(is_reference)]
+            n_first = min(n_first, len({site.first_shell[0][0] for site in sites}))
+        first = choose_seed(pool.environments[: pool.n_open], np.array(is_reference), n_first, rng)
         choice.add({name: first}, Reason.SEED)
+        left = choice.without({each: p.is_open & ~p.is_pending for each, p in pools.items()})[name]
+        candidates, n_more = pool.to_choose_from(left), shares[name] - len(first)
+        likely = choose(
+            acquisition.strategy, candidates, n=n_more, rng=rng, width=acquisition.gaussian_width_ev
+        )
+        choice.add({name: likely}, Reason.PROMISE)
     return choice
 
 
