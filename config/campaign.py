@@ -172,13 +172,21 @@ class SurrogateSettings(StrictModel):
     how well they predict bulks held out; `auto`: that, or whichever model does better there; the
     others alone. Each gives a mean and a standard deviation."""
     sources: tuple[SourceSettings, ...] = Field(
-        default=(), examples=[[{"file": "old-pbe.csv", "name": "old PBE data", "adsorbate": "CO"}]]
+        default=(),
+        strict=False,
+        examples=[[{"file": "old-pbe.csv", "name": "old PBE data", "adsorbate": "CO"}]],
     )
     """Energies from elsewhere to start from: another functional, code, campaign. Their level is learned, and
     they count only as far as they help to predict bulks held out."""
     share_adsorbates: bool = False
     """Let the energies of the campaign's other adsorbates count in the same way. Training takes twice as
     long, for errors that are about a hundredth smaller."""
+
+    @field_validator("sources", mode="before")
+    @classmethod
+    def _as_tuple(cls, value: Any) -> Any:
+        """Behind the validator of the whole section a list no longer counts as one of JSON."""
+        return tuple(value) if isinstance(value, list) else value
 
     @field_validator("sources")
     @classmethod
