@@ -176,7 +176,9 @@ class SurrogateSettings(StrictModel):
     how well they predict bulks held out; `auto`: that, or whichever model does better there; the
     others alone. Each gives a mean and a standard deviation."""
     sources: tuple[SourceSettings, ...] = Field(
-        default=(), examples=[[{"file": "old-pbe.csv", "name": "old PBE data", "adsorbate": "CO"}]]
+        default=(),
+        strict=False,
+        examples=[[{"file": "old-pbe.csv", "name": "old PBE data", "adsorbate": "CO"}]],
     )
     """Energies from elsewhere to start from: another functional, code, campaign. Their level is learned, and
     they count only as far as they help to predict bulks held out."""
@@ -188,6 +190,12 @@ class SurrogateSettings(StrictModel):
     sites from the start, and its level is learned from the campaign's own energies."""
     pretrained_sites: int = Field(default=300, ge=1, le=MAX_COUNT)
     """With `pretrained`: of how many sites; each takes 0.1 to 0.5 CPU-seconds."""
+
+    @field_validator("sources", mode="before")
+    @classmethod
+    def _as_tuple(cls, value: Any) -> Any:
+        """Behind the validator of the whole section a list no longer counts as one of JSON."""
+        return tuple(value) if isinstance(value, list) else value
 
     @field_validator("sources")
     @classmethod

@@ -51,6 +51,8 @@ COLUMNS = {
 LARGEST_EV = 5.0
 """Energies beyond are no adsorption energies."""
 PROBLEMS_TOLD = 5
+NOTHING = "none"
+"""In ``beneath``: there is no atom; empty: it is not known."""
 _SYMBOLS = frozenset(SYMBOLS)
 
 
@@ -147,7 +149,7 @@ def site_columns(site: Site) -> dict[str, str]:
         "coordination": _spelt(site.first_shell),
         "second_shell": _spelt(site.second_shell),
         "neighborcoord": "|".join(around),
-        "beneath": "" if site.beneath is None else _spelt(site.beneath),
+        "beneath": "" if site.beneath is None else _spelt(site.beneath) or NOTHING,
     }
 
 
@@ -233,15 +235,18 @@ def _read(source: SourceSettings, adsorbates: tuple[str, ...]) -> SourceTable:
     return SourceTable(name, source.file, digest, rows, tuple(reading.left_out))
 
 
-def _records(text: str) -> Iterator[tuple[int, dict[str, str]]]:
+def _records(text: str) -> Iterator[tuple[str, dict[str, str]]]:
     """Line, or place in a JSON export, and values of each row; names of columns in small letters."""
     if text.lstrip().startswith("{"):
         for i, row in enumerate(json.loads(text).get("rows", ()), start=1):
-            yield i, {str(key).lower(): "" if value is None else str(value) for key, value in row.items()}
+            yield (
+                f"row {i}",
+                {str(key).lower(): "" if value is None else str(value) for key, value in row.items()},
+            )
         return
     reader = csv.DictReader(io.StringIO(text, newline=""))
     for row in reader:
-        yield reader.line_num, {k.strip().lower(): (v or "").strip() for k, v in row.items() if k}
+        yield f"line {reader.line_num}", {k.strip().lower(): (v or "").strip() for k, v in row.items() if k}
 
 
 @dataclass
@@ -251,7 +256,7 @@ class _Reading:
     path: Path
     adsorbate: str | None
     adsorbates: tuple[str, ...]
-    records: list[tuple[int, dict[str, str]]]
+    records: list[tuple[str, dict[str, str]]]
     problems: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
 
@@ -287,7 +292,7 @@ class _Reading:
             )
         return not self.problems
 
-    def _row(self, line: int, values: Mapping[str, str], given: Mapping[str, str]) -> SourceRow | None:
+    def _row(self, line: str, values: Mapping[str, str], given: Mapping[str, str]) -> SourceRow | None:
         adsorbate = values.get("adsorbate") or self.adsorbate or ""
         bulk = values.get("bulk") or values.get("formula", "")
         reason = self._reason_to_leave_out(adsorbate, bulk, values)
@@ -295,7 +300,7 @@ class _Reading:
         if reason is None and energy is not None and abs(energy) > LARGEST_EV:
             reason = f"{energy:g} eV is no adsorption energy"
         if reason is not None:
-            self.left_out.append(f"line {line}: {reason}")
+            self.left_out.append(f"{line}: {reason}")
             return None
         formula = values.get("formula", "")
         if formula and not _composition(formula) and "bulk" not in values:
@@ -307,7 +312,7 @@ class _Reading:
             second_shell=second or shell_of(s for _, shell in around for s, n in shell for _ in range(n)),
             neighbours=around,
             miller=self._miller(line, values.get("miller", ""), given),
-            beneath=self._shell(line, "beneath", values["beneath"]) if values.get("beneath") else None,
+            beneath=self._beneath(line, values.get("beneath", "")),
         )
         return None if energy is None else SourceRow(adsorbate, bulk, formula, site, energy)
 
@@ -321,11 +326,11 @@ class _Reading:
         wanted = (self.adsorbate,) if self.adsorbate else self.adsorbates
         return None if adsorbate in wanted else f"of {adsorbate or 'no adsorbate'}, not {' or '.join(wanted)}"
 
-    def _wrong(self, line: int, thing: str, value: str, allowed: str) -> None:
+    def _wrong(self, line: str, thing: str, value: str, allowed: str) -> None:
         column = self.columns.get(thing, thing)
-        self.problems.append(f"{self.path}, line {line}, {column}: got {value!r}; allowed: {allowed}")
+        self.problems.append(f"{self.path}, {line}, {column}: got {value!r}; allowed: {allowed}")
 
-    def _energy(self, line: int, text: str) -> float | None:
+    def _energy(self, line: str, text: str) -> float | None:
         try:
             value = float(text)
         except ValueError:
@@ -335,14 +340,19 @@ class _Reading:
         self._wrong(line, "energy", text, "a number, in eV")
         return None
 
-    def _shell(self, line: int, thing: str, text: str) -> Shell:
+    def _shell(self, line: str, thing: str, text: str) -> Shell:
         symbols = [symbol.strip() for symbol in text.split("-") if symbol.strip()]
         if not set(symbols) <= _SYMBOLS:
             self._wrong(line, thing, text, "symbols of elements joined by '-', such as Cu-Cu-Pd")
             return ()
         return shell_of(symbols)
 
-    def _neighbours(self, line: int, text: str) -> tuple[tuple[str, Shell], ...]:
+    def _beneath(self, line: str, text: str) -> Shell | None:
+        if not text:
+            return None
+        return () if text == NOTHING else self._shell(line, "beneath", text)
+
+    def _neighbours(self, line: str, text: str) -> tuple[tuple[str, Shell], ...]:
         atoms = [part.partition(":") for part in text.split("|") if part]
         if not all(symbol.strip() in _SYMBOLS for symbol, _, _ in atoms):
             self._wrong(
@@ -352,7 +362,7 @@ class _Reading:
         shells = [(symbol.strip(), self._shell(line, "neighborcoord", rest)) for symbol, _, rest in atoms]
         return tuple(sorted(shells))
 
-    def _miller(self, line: int, text: str, given: Mapping[str, str]) -> tuple[int, int, int] | None:
+    def _miller(self, line: str, text: str, given: Mapping[str, str]) -> tuple[int, int, int] | None:
         text = text or " ".join(filter(None, (given.get(key) for key in "hkl")))
         if not text:
             return None

@@ -50,7 +50,9 @@ LEVEL_STD_EV = 0.3
 """What a level between two ways of computing ΔE may be before anything is known of it. From PBE to RPBE alone
 chemisorption of CO becomes weaker by some tenths of an eV (Hammer, Hansen and Nørskov, Phys. Rev. B 59, 7413
 (1999), doi:10.1103/PhysRevB.59.7413)."""
-_SLOPE_STD = {"same": 0.6, "other": 0.6}
+_SLOPE_STD = {"same": 0.6, "other": 1.0}
+"""Energies of different adsorbates scale with slopes of that size (Abild-Pedersen et al., Phys. Rev. Lett. 99,
+016105 (2007), doi:10.1103/PhysRevLett.99.016105)."""
 _SCATTER_EV = 0.1
 """What two ways of computing ΔE of one site differ by beside the level."""
 _OWN_STD_EV = 0.1
