@@ -41,6 +41,7 @@ from surrogate.acquisition import Candidates, choose
 from surrogate.models import AdsorptionSurrogate
 from surrogate.published import published
 from surrogate.seeding import choose_seed
+from surrogate.sites import environment_labels
 from surrogate.transfer import Source
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ def replayed(
     name, *manners = strategy.split("+")
     pool, known, batch = world.pool, np.zeros(0, dtype=np.int64), options.batch
     asked = world.asked(options.shortlist, seed) if name == "pretrained" else []
+    alike = (pool.surfaces, environment_labels(pool.environments))
     told: dict[str, dict[str, float]] = {}
     while True:
         surrogate = AdsorptionSurrogate(world.data.adsorbate)
@@ -115,7 +117,7 @@ def replayed(
         is_known = np.zeros(len(pool), dtype=bool)
         is_known[known] = is_known[spread] = True
         candidates = Candidates(
-            mean, std, pool.target, pool.window, is_known, freedom=surrogate.calibration_.freedom
+            mean, std, pool.target, pool.window, is_known, alike, freedom=surrogate.calibration_.freedom
         )
         likely = choose("hit_probability", candidates, n=size - len(spread), rng=rng)
         known = np.concatenate([known, spread, likely])

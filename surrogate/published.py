@@ -38,8 +38,8 @@ PURE_METALS: Mapping[str, Mapping[str, float]] = MappingProxyType(
     {"H": {**_NORSKOV, **_MAMUN}, "CO": _FALSIG}
 )
 """Adsorbate -> metal -> ΔE, eV, counted from ½H2 [1]_ [2]_ and CO(g) [3]_."""
-ENOUGH = 100
-"""A campaign with so many observations of its own gains nothing from the table any more; up to there it does
+ENOUGH = 50
+"""A campaign with so many observations of its own gains next to nothing from the table
 (``docs/how-to/cold-start.md``)."""
 NAME = "published pure metals"
 
