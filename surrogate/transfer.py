@@ -24,20 +24,19 @@ References
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from surrogate.calibration import Calibration
 from surrogate.cross_fit import N_FOLDS, HeldOut, grouped_folds, groups_by_elements, hold_out
 from surrogate.ensemble import MODELS
-from surrogate.prior import AdsorbatePrior, prior_of
+from surrogate.prior import AdsorbatePrior
 from surrogate.sites import distinct
+from surrogate.source import Source, model_of
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
+    from collections.abc import Sequence
     from typing import Self
 
     from numpy.typing import NDArray
@@ -46,20 +45,22 @@ if TYPE_CHECKING:
     from surrogate.ensemble import SiteModel
     from surrogate.sites import SiteEnvironment
 
+__all__ = ["LEVEL_STD_EV", "Source", "TransferModel"]
+
 LEVEL_STD_EV = 0.3
 """What a level between two ways of computing ΔE may be before anything is known of it. From PBE to RPBE alone
 chemisorption of CO becomes weaker by some tenths of an eV (Hammer, Hansen and Nørskov, Phys. Rev. B 59, 7413
 (1999), doi:10.1103/PhysRevB.59.7413)."""
 _SLOPE_STD = {"same": 0.6, "other": 1.0}
-"""Energies of different adsorbates scale with slopes of that size (Abild-Pedersen et al., Phys. Rev. Lett. 99,
-016105 (2007), doi:10.1103/PhysRevLett.99.016105)."""
+"""Energies of different adsorbates scale with slopes of that size (Abild-Pedersen et al., Phys. Rev. Lett.
+99, 016105 (2007), doi:10.1103/PhysRevLett.99.016105)."""
 _SCATTER_EV = 0.1
 """What two ways of computing ΔE of one site differ by beside the level."""
-_OWN_STD_EV = 0.1
-"""Scatter between sites of one bulk that are described alike (docs/explanation/surrogate.md)."""
 _FREEDOM = 4.0
 _SCALE_COUNT = 3.0
 """Observations that the prior width of what the regression leaves counts as."""
+_TO_STD = 1.4826
+"""Standard deviation of a normal distribution, in medians of what lies off its mean."""
 _KINSHIP = 0.5
 """Correlation of what the regression leaves on two sites of one bulk."""
 _START = {"same": 2.0, "other": 0.5}
@@ -73,89 +74,20 @@ MIN_TO_HOLD_OUT = 4
 """Below so many observations the weights are the starting ones."""
 
 
-@dataclass(frozen=True, eq=False)
-class Source:
-    """Energies of some sites from elsewhere.
-
-    Raises
-    ------
-    ValueError
-        If there is none, the lengths differ, or an energy is not finite.
-    """
-
-    name: str
-    environments: Sequence[SiteEnvironment]
-    delta_e: NDArray[np.float64]
-    """ΔE as the source has it, eV, of shape (n_environments,)."""
-    groups: Sequence[str] | None = None
-    """Bulk of each. Left out, the elements around a site stand for it."""
-    kind: Literal["same", "other"] = "same"
-    """Whether they are of the adsorbate that is to be predicted, or of another one."""
-
-    def __post_init__(self) -> None:
-        """Check that the parts belong together."""
-        n = len(self.environments)
-        if not n or np.shape(self.delta_e) != (n,) or (self.groups is not None and len(self.groups) != n):
-            message = f"source {self.name!r}: one energy and one group for each of at least one environment"
-            raise ValueError(message)
-        if not np.isfinite(self.delta_e).all():
-            message = f"source {self.name!r}: every ΔE must be finite"
-            raise ValueError(message)
-
-
-class _Base:
-    """What a source says of any site: a model trained on it alone, and its own energies."""
-
-    def __init__(self, source: Source, prior: AdsorbatePrior, model: str, seed: int) -> None:
-        named = groups_by_elements(source.environments) if source.groups is None else source.groups
-        groups = distinct(named)[1]
-        self.mean_ev = float(np.mean(source.delta_e))
-        self._model = MODELS[model](prior, seed=seed)  # type: ignore[call-arg]
-        self._model.fit(source.environments, source.delta_e, groups)
-        self._factor = Calibration.of(self._model.held_out_, source.delta_e).factor
-        sites, place = distinct([_site(environment) for environment in source.environments])
-        counts = np.bincount(place).astype(float)
-        means = np.bincount(place, source.delta_e) / counts
-        self._own = dict(zip(sites, zip(means, counts, strict=True), strict=True))
-
-    def predict(
-        self, environments: Sequence[SiteEnvironment]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Mean and standard deviation of the source's ΔE, eV, each of shape (n,)."""
-        mean, std = self._model.predict(environments)
-        std = self._factor * std
-        for i, environment in enumerate(environments):
-            if (own := self._own.get(_site(environment))) is not None:
-                known, count = own[0], own[1] / _OWN_STD_EV**2
-                precision = 1.0 / std[i] ** 2 + count
-                mean[i] += count / precision * (known - mean[i])
-                std[i] = precision**-0.5
-        return mean, std
-
-
-def _site(environment: SiteEnvironment) -> Hashable:
-    """What a site and its crystal are told apart by; the face is not, as other facets cut alike."""
-    bulk = environment.bulk
-    volume = bulk and bulk.volume_per_atom
-    crystal = bulk and (bulk.composition, volume and round(volume, 1))
-    return environment.canonical(), environment.neighbours, crystal
-
-
-@lru_cache(maxsize=8)
-def _base(source: Source, adsorbate: str, model: str, seed: int) -> _Base:
-    """Train on a source once, however often a campaign trains on top of it."""
-    prior = prior_of(adsorbate if source.kind == "same" else "", source.delta_e)
-    return _Base(source, prior, model, seed)
-
-
 class _Said(NamedTuple):
     """What a source says of some sites: its energies about their mean, and the doubt; of shape (n,)."""
 
     centred: NDArray[np.float64]
     doubt: NDArray[np.float64]
+    is_own: NDArray[np.bool_]
+    """Whether the source holds the very site."""
 
     def take(self, rows: NDArray[np.bool_]) -> _Said:
-        return _Said(self.centred[rows], self.doubt[rows])
+        return _Said(self.centred[rows], self.doubt[rows], self.is_own[rows])
+
+    def rescaled(self, scales: Sequence[float]) -> _Said:
+        """Multiply the doubt, of other sites and of the source's own."""
+        return self._replace(doubt=self.doubt * np.where(self.is_own, scales[1], scales[0]))
 
 
 class _Expert:
@@ -174,17 +106,17 @@ class _Expert:
         self.prior = prior
         self.model = model
         self.seed = seed
-        self._base = _base(source, adsorbate, model, seed)
+        self._base = model_of(source, adsorbate, model, seed)
         self._is_same = source.kind == "same"
         self._mean = self._base.mean_ev if self._is_same else prior.mean_ev
 
     def ask(self, environments: Sequence[SiteEnvironment]) -> _Said:
         """Ask the source."""
         if not environments:
-            return _Said(np.empty(0), np.empty(0))
-        mean, std = self._base.predict(environments)
+            return _Said(np.empty(0), np.empty(0), np.empty(0, dtype=bool))
+        mean, std, is_own = self._base.predict(environments)
         doubt = np.hypot(std, _SCATTER_EV) if self._is_same else np.full(len(std), self.prior.std_ev)
-        return _Said(mean - self._base.mean_ev, doubt)
+        return _Said(mean - self._base.mean_ev, doubt, is_own)
 
     def fit(
         self,
@@ -195,6 +127,9 @@ class _Expert:
     ) -> Self:
         """Learn level, slope and remainder; ``said`` if the source was asked of them before."""
         said = said or self.ask(environments)
+        self._regress(said, delta_e, groups)
+        self._scales = self._scales_of(said, delta_e)
+        said = said.rescaled(self._scales)
         folds = grouped_folds(groups, self.seed)
         line = None if folds is None else hold_out(folds, partial(self._held_out_line, said, delta_e, groups))
         scale = self._regress(said, delta_e, groups)
@@ -207,6 +142,16 @@ class _Expert:
         if out is not None and line is not None:
             self.held_out_ = HeldOut(line.mean + said.doubt * out.mean, self._std(said, out.std))
         return self
+
+    def _scales_of(self, said: _Said, delta_e: NDArray[np.float64]) -> list[float]:
+        """By what the doubt is wrong: agreement on the source's own sites says nothing about others."""
+        left = np.abs(delta_e - self._line(said)) / said.doubt
+        parts = (left[~said.is_own], left[said.is_own])
+        squares = [(_TO_STD * np.median(part)) ** 2 if len(part) else 0.0 for part in parts]
+        return [
+            float(np.sqrt((_SCALE_COUNT + len(part) * square) / (_SCALE_COUNT + len(part))))
+            for part, square in zip(parts, squares, strict=True)
+        ]
 
     def _held_out_line(
         self,
@@ -253,7 +198,7 @@ class _Expert:
         self, environments: Sequence[SiteEnvironment], said: _Said | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Mean ΔE and its standard deviation, eV; each of shape (n,)."""
-        said = said or self.ask(environments)
+        said = (said or self.ask(environments)).rescaled(self._scales)
         mean, std = self._rest.predict(environments)
         return self._line(said) + said.doubt * mean, self._std(said, std)
 

@@ -34,7 +34,7 @@ def run(name, *arguments):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["accuracy", "replay"])
+@pytest.mark.parametrize("name", ["accuracy", "replay", "warm_start"])
 def test_says_that_it_cannot_run_without_the_data(name, tmp_path):
     done = run(name, "--data", str(tmp_path))
     assert done.returncode == 2
@@ -72,6 +72,19 @@ def test_replay_counts_the_hits_of_every_strategy(folder):
     assert "chosen" not in found["random"]
     assert found["random"]["hits_vs_random"] == {"20": 1.0, "40": 1.0}
     assert found["sabatier"]["hits"]["40"]["mean"] >= found["random"]["hits"]["40"]["mean"]
+
+
+def test_warm_start_compares_every_case_with_and_without_its_source(folder):
+    options = ("--labels", "0,10,1000", "--repeats", "1", "--model", "gaussian_process")
+    done = run("warm_start", "--data", str(folder), *options)
+    assert done.returncode == 0, done.stderr
+    results = json.loads(done.stdout.splitlines()[-1])["results"]
+    assert {"mamun_to_gaspy_h", "relevelled_co", "gaspy_h_to_co_as_many"} <= set(results)
+    for name, curve in results.items():
+        assert set(curve) == ({"10"} if name.endswith("as_many") else {"0", "10"})
+        assert all(figures["mae_ev"] > 0 and figures["without_mae_ev"] > 0 for figures in curve.values())
+    old = results["relevelled_co"]["0"]
+    assert old["mae_ev"] < old["without_mae_ev"]
 
 
 def test_neighbours_of_gaspy_sites_are_read_atom_by_atom(folder):
