@@ -114,3 +114,19 @@ def test_an_element_is_described_by_the_median_of_the_sites_that_bind_through_it
     references = median_references(sites, np.array([0.1, 0.2, 0.9, -0.5, 5.0]))
     by_symbol = {s: references[atomic_number(s) - 1] for s in ("Cu", "Pd", "Al", "Au")}
     assert by_symbol == {"Cu": 0.2, "Pd": -0.5, "Al": 5.0, "Au": 0.2}
+
+
+def test_cold_start_says_that_it_cannot_run_without_the_structures(tmp_path):
+    done = run("cold_start", "--data", str(tmp_path))
+    assert done.returncode == 2
+    assert "gaspy_h_structures.extxyz.gz" in done.stderr
+
+
+def test_cold_start_ranks_from_zero_labels_with_the_published_metals_only(folder):
+    options = ("--sets", "gaspy_co", "--strategies", "constant,elements+metals", "--labels", "0,20")
+    done = run("cold_start", "--data", str(folder), *options, "--seeds", "1")
+    assert done.returncode == 0, done.stderr
+    (found,) = json.loads(done.stdout.splitlines()[-1])["results"].values()
+    assert found["constant"]["0"]["rank"]["mean"] == 0.0
+    assert abs(found["elements+metals"]["0"]["rank"]["mean"]) > 0.0
+    assert set(found["constant"]["labels_to_hits"]) == {"5", "10", "20"}
