@@ -35,9 +35,10 @@ from typing import TYPE_CHECKING
 
 from benchmarks.reference_data import demand
 from benchmarks.replay import pool_of
-from surrogate.acquisition import choose, contenders
+from surrogate.acquisition import Candidates, choose
 from surrogate.models import AdsorptionSurrogate
 from surrogate.sites import environment_labels
+from surrogate.surfaces import contenders
 
 if TYPE_CHECKING:
     from surrogate.replay import Pool
@@ -89,10 +90,8 @@ def pick(pool: Pool, known: Indices, pending: Indices, n: int, way: str, rng: np
     chosen: list[int] = []
     for excluded in (is_excluded, is_taken):  # contenders first, then any
         excluded[chosen] = True
-        chosen += choose(
-            "hit_probability", mean, std, target=pool.target, window=pool.window, n=n - len(chosen), rng=rng,
-            is_excluded=excluded, labels=labels, is_pending=is_pending,
-        ).tolist()  # fmt: skip
+        candidates = Candidates(mean, std, pool.target, pool.window, excluded, labels, is_pending)
+        chosen += choose("hit_probability", candidates, n=n - len(chosen), rng=rng).tolist()
     return chosen
 
 

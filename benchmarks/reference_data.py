@@ -54,6 +54,12 @@ class Labelled:
         """Environments and ΔE of some rows."""
         return [self.environments[i] for i in rows], self.delta_e[rows]
 
+    def part(self, rows: NDArray[np.int64]) -> Labelled:
+        """Some rows as a set of their own; surfaces are numbered anew."""
+        surfaces = np.unique(self.surfaces[rows], return_inverse=True)[1].astype(np.int64)
+        environments, energies = self.take(rows)
+        return Labelled(self.name, self.adsorbate, environments, energies, self.bulks[rows], surfaces)
+
     def of_bulks(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Number the bulks of some rows."""
         numbers: NDArray[np.int64] = np.unique(self.bulks[rows], return_inverse=True)[1].astype(np.int64)

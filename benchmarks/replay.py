@@ -8,6 +8,8 @@ round a strategy is asked for a batch. Strategies:
   a draw weighted by a Gaussian of 0.1 eV around the target.
 - ``sabatier``: the default surrogate; sites by their probability of being a hit.
 - ``sabatier-surfaces``: the same among the sites that may decide the fate of their surface.
+- ``sabatier-explores``: as ``sabatier-surfaces``; a tenth of each batch goes to what the surrogate knows
+  least of.
 - a model's name: that model with ``sabatier``'s acquisition.
 
     python benchmarks/replay.py --data DIR [--sets gaspy_co,...] [--strategies ...] [--seeds N]
@@ -15,7 +17,8 @@ round a strategy is asked for a batch. Strategies:
 
 Data: see :mod:`benchmarks.reference_data`; a set that DIR lacks is left out. The last line is JSON: by data
 set and strategy the hits and surfaces hit at each number of labels (mean and standard deviation over the
-seeds), ``hits_vs_random``, ``hits_vs_gaspy``, CPU-seconds per round. Exits with 2 when no data are there.
+seeds), ``hits_vs_random``, ``hits_vs_gaspy``, CPU-seconds per round, and how the predictions of the sites
+chosen turned out (:mod:`surrogate.drift`; all rounds of all seeds). Exits with 2 when no data are there.
 """
 
 from __future__ import annotations
@@ -35,16 +38,20 @@ if __name__ == "__main__":
 from benchmarks.baselines import PlainTrees
 from benchmarks.reference_data import READERS, demand, listed
 from config.adsorbates import shipped
+from surrogate.acquisition import hit_probability
+from surrogate.drift import drift
 from surrogate.models import MODELS, AdsorptionSurrogate
-from surrogate.replay import AtRandom, Learned, Pool, Replayed, Strategy, replay
+from surrogate.replay import AtRandom, Forecast, Learned, Pool, Replayed, Strategy, replay
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from benchmarks.reference_data import Labelled
 
-STRATEGIES = ("random", "gaspy", "sabatier", "sabatier-surfaces")
+STRATEGIES = ("random", "gaspy", "sabatier", "sabatier-surfaces", "sabatier-explores")
 WINDOW_EV = 0.10
+EXPLORATION = 0.10
+"""Share of each batch that ``sabatier-explores`` explores with."""
 
 
 def pool_of(data: Labelled) -> Pool:
@@ -67,8 +74,9 @@ def strategy_of(name: str, adsorbate: str) -> Strategy:
         return Learned(partial(PlainTrees, adsorbate), acquisition="gaussian")
     if name in MODELS:
         return Learned(partial(AdsorptionSurrogate, adsorbate, name))  # type: ignore[arg-type]
-    goal = "surfaces" if name == "sabatier-surfaces" else "sites"
-    return Learned(partial(AdsorptionSurrogate, adsorbate), goal=goal)
+    goal = "sites" if name == "sabatier" else "surfaces"
+    exploration = EXPLORATION if name == "sabatier-explores" else 0.0
+    return Learned(partial(AdsorptionSurrogate, adsorbate), goal=goal, exploration=exploration)
 
 
 def measure(
@@ -83,6 +91,8 @@ def measure(
             for seed in range(options.seeds)
         ]
         found[name] = summary(runs)
+        if isinstance(strategy, Learned):
+            found[name]["chosen"] = of_chosen(pool, strategy.forecasts)
         if not options.json:
             print(row(name, found[name]), flush=True)
     for figures in found.values():
@@ -90,6 +100,26 @@ def measure(
             if other in found:
                 figures[f"hits_vs_{other}"] = ratios(figures["hits"], found[other]["hits"])
     return found
+
+
+def of_chosen(pool: Pool, forecasts: list[Forecast]) -> dict[str, float]:
+    """How the predictions of the sites chosen turned out; energies in eV."""
+    figures = drift(
+        np.concatenate([pool.delta_e[f.chosen] for f in forecasts]),
+        np.concatenate([f.mean for f in forecasts]),
+        np.concatenate([f.std for f in forecasts]),
+    )
+    if figures is None:
+        return {"n": 0}
+    likely = [hit_probability(f.mean, f.std, pool.target, pool.window, f.freedom).sum() for f in forecasts]
+    return {
+        "n": figures.n,
+        "mae_ev": figures.mae_ev,
+        "bias_ev": figures.bias_ev,
+        "coverage_90": figures.coverage_90,
+        "hits_promised": float(sum(likely)),
+        "hits_found": int(sum(pool.is_hit[f.chosen].sum() for f in forecasts)),
+    }
 
 
 def summary(runs: list[Replayed]) -> dict[str, Any]:

@@ -165,10 +165,12 @@ def _with_absolute_paths(settings: CampaignSettings, folder: Path) -> CampaignSe
 
     files = tuple(absolute(file) for file in settings.bulks.files)
     screen = tuple(s.model_copy(update={"model": absolute(s.model)}) for s in settings.bulks.screen)
+    sources = tuple(s.model_copy(update={"file": absolute(s.file)}) for s in settings.surrogate.sources)
     given = {key: getattr(settings.store, key) for key in PATH_KEYS}
     paths = {key: absolute(path) for key, path in given.items() if path is not None}
     changed = {
         "bulks": settings.bulks.model_copy(update={"files": files, "screen": screen}),
         "store": settings.store.model_copy(update=paths),
+        "surrogate": settings.surrogate.model_copy(update={"sources": sources}),
     }
     return settings.model_copy(update=changed)

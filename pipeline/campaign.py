@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pipeline.store.records import RoundRecord
     from pipeline.store.repository import Store
     from surrogate.sites import SiteEnvironment
+    from surrogate.transfer import Source
 
 SECONDS_PER_HOUR = 3600.0
 
@@ -89,6 +90,13 @@ class Campaign:
         from pipeline.structures.context import site_environments
 
         return site_environments(self.bulks, self.surfaces, self.sites)
+
+    @cached_property
+    def guesses(self) -> dict[str, list[Source]]:
+        """What a pretrained potential says of some sites, by adsorbate; nothing if none is asked."""
+        from pipeline.pretrained import sources
+
+        return sources(self)
 
     def bulk(self, bulk_id: str) -> Bulk:
         """Return one of the campaign's bulks."""

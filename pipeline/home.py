@@ -5,6 +5,7 @@ Layout::
     <home>/campaign.json          settings of the campaign, as last run
     <home>/jobs/<id>/attempt-<n>/ one directory per attempt at a calculation (see ``dft.jobs``)
     <home>/predictions/           what the surrogate predicted, a file per round and adsorbate
+    <home>/pretrained.jsonl       what a pretrained potential says of some sites (``pipeline.pretrained``)
     <home>/results/               tables and plots
     <home>/mongo/                 the embedded database
     <home>/driver.log            what Luigi says of the loop

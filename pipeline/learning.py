@@ -17,18 +17,21 @@ import numpy as np
 
 from config.errors import StoreError
 from dft.jobs import write_atomically
+from pipeline.sources import read_sources, sources_of
 from pipeline.store.records import ModelRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from pipeline.campaign import Campaign
     from pipeline.domain import Observation
+    from pipeline.sources import SourceTable
     from surrogate.models import AdsorptionSurrogate
     from surrogate.sites import SiteEnvironment
+    from surrogate.transfer import Source
 
 CROSS_VALIDATION_FOLDS = 5
 
@@ -100,9 +103,11 @@ def train(campaign: Campaign, number: int, *, with_metrics: bool = True) -> dict
     with_metrics
         Whether to cross-validate, which costs several times as much as the rest.
     """
+    observed = {name: lowest_by_site(campaign.observations(name)) for name in campaign.settings.adsorbates}
+    tables = read_sources(campaign.settings)
     return {
-        adsorbate: _train(campaign, number, adsorbate, with_metrics=with_metrics)
-        for adsorbate in campaign.settings.adsorbates
+        adsorbate: _train(campaign, number, adsorbate, observed, tables, with_metrics=with_metrics)
+        for adsorbate in observed
     }
 
 
@@ -113,11 +118,20 @@ def keep(campaign: Campaign, trained: Trained) -> None:
     campaign.store.save_model(trained.model)
 
 
-def _train(campaign: Campaign, number: int, adsorbate: str, *, with_metrics: bool) -> Trained:
+def _train(
+    campaign: Campaign,
+    number: int,
+    adsorbate: str,
+    observed: Mapping[str, list[Observation]],
+    tables: Sequence[SourceTable],
+    *,
+    with_metrics: bool,
+) -> Trained:
     from surrogate.models import AdsorptionSurrogate
+    from surrogate.published import published
 
     known = campaign.environments
-    observations = lowest_by_site(campaign.observations(adsorbate))
+    observations = observed[adsorbate]
     environments = [known[o.site_id] for o in observations]
     delta_e = np.array([o.delta_e_ev for o in observations])
 
@@ -128,16 +142,23 @@ def _train(campaign: Campaign, number: int, adsorbate: str, *, with_metrics: boo
 
     surrogate = factory()
     bulks = [o.bulk_id for o in observations]
-    surrogate.fit(environments, delta_e, bulks)
+    shares = campaign.settings.surrogate.share_adsorbates
+    others = {name: seen for name, seen in observed.items() if shares and name != adsorbate}
+    sources = [
+        *sources_of(campaign, adsorbate, tables, others),
+        *campaign.guesses.get(adsorbate, ()),
+        *published(key, len(delta_e)),
+    ]
+    surrogate.fit(environments, delta_e, bulks, sources)
     mean, std = surrogate.predict(list(known.values()))
-    metrics = _grouped_metrics(factory, environments, delta_e, bulks) if with_metrics else {}
+    metrics = _grouped_metrics(factory, environments, delta_e, bulks, sources) if with_metrics else {}
     return Trained(
         Predictions(adsorbate, number, tuple(known), mean, std, surrogate.calibration_.freedom),
         ModelRecord(
             campaign=campaign.name,
             round=number,
             adsorbate=adsorbate,
-            record=surrogate.record(),
+            record={**surrogate.record(), "source_files": [table.document() for table in tables]},
             metrics=metrics,
             training_ids=tuple(o.calculation_id for o in observations),
         ),
@@ -149,11 +170,13 @@ def _grouped_metrics(
     environments: list[SiteEnvironment],
     delta_e: NDArray[np.float64],
     groups: list[str],
+    sources: Sequence[Source],
 ) -> dict[str, Any]:
     """Cross-validated accuracy with folds grouped by bulk; says so when there are too few bulks."""
     from surrogate.metrics import cross_validate
 
-    result = cross_validate(factory, environments, delta_e, groups, n_splits=CROSS_VALIDATION_FOLDS)
+    n_splits = CROSS_VALIDATION_FOLDS
+    result = cross_validate(factory, environments, delta_e, groups, n_splits=n_splits, sources=sources)
     return {"grouped_by": "bulk", "n": len(delta_e), **(result.summary() if result else {})}
 
 

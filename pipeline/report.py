@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from dft.jobs import JOB_FILE, RESULT_FILE, CalculationKind
 from dft.recovery import told
 from pipeline.domain import BROKEN, IN_FLIGHT, CalculationState
+from pipeline.drift import drift_document
+from pipeline.prospects import latest_prospects
 from pipeline.queue_view import brief, drivers_at_work, in_flight_view
 from pipeline.tails import error_tail
 
@@ -38,6 +40,7 @@ def status_document(
     record = campaign.store.campaign(campaign.name)
     reason = campaign.reason_to_stop()
     running, scheduler = in_flight_view(campaign, [c for c in calculations if c.state in IN_FLIGHT])
+    models = campaign.store.models(campaign.name)
     document = {
         "campaign": campaign.name,
         "home": str(campaign.home.path),
@@ -57,9 +60,16 @@ def status_document(
         "jobs_gone": sum(row["is_gone"] for row in running),
         **_problems(campaign, [c for c in calculations if c.state in BROKEN]),
         "models": [
-            {"round": m.round, "adsorbate": m.adsorbate, "metrics": m.metrics}
-            for m in campaign.store.models(campaign.name)
+            {
+                "round": m.round,
+                "adsorbate": m.adsorbate,
+                "metrics": m.metrics,
+                "sources": m.record.get("parameters", {}).get("sources", []),
+            }
+            for m in models
         ],
+        "prospects": latest_prospects(campaign),
+        "drift": drift_document(campaign, models),
     }
     if wanted is not None:
         chosen = [c for c in calculations if wanted(c)]
@@ -191,7 +201,10 @@ def _show_calculation(campaign: Campaign, identifier: str) -> dict[str, Any]:
     calculation = campaign.store.calculation(identifier)
     assert calculation is not None
     rounds = [(r, s) for r in campaign.rounds() for s in r.selections if s.calculation_id == identifier]
-    chosen = [{"round": r.number, "predicted_ev": s.mean_ev, "predicted_std_ev": s.std_ev} for r, s in rounds]
+    chosen = [
+        {"round": r.number, "reason": s.reason, "predicted_ev": s.mean_ev, "predicted_std_ev": s.std_ev}
+        for r, s in rounds
+    ]
     observed = [asdict(o) for o in campaign.observations() if o.calculation_id == identifier]
     files = sorted(p.name for p in campaign.home.locate(calculation).glob("*"))
     return {

@@ -1,7 +1,7 @@
 """What a campaign leaves for people: rankings and observations as CSV, plots as PNG.
 
 Files in ``<home>/results``: ``ranking-<adsorbate>.csv``, ``observations.csv``, ``parity.png``,
-``learning-curve.png``. They are written whole, after every round.
+``learning-curve.png``, ``drift.csv``. They are written whole, after every round.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from dft.jobs import write_atomically
 from pipeline import plots
+from pipeline.drift import drift_document
 from pipeline.learning import latest_predictions
 from pipeline.ranking import RankedSurface, rank
+from pipeline.sources import site_columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,6 +46,19 @@ CSV_COLUMNS = (
     "warning",
 )
 
+DRIFT_COLUMNS = (
+    "adsorbate",
+    "first_round",
+    "last_round",
+    "n",
+    "mae_ev",
+    "bias_ev",
+    "coverage_90",
+    "hits_promised",
+    "hits_found",
+    "with_unseen_elements",
+)
+
 
 def ranking(campaign: Campaign, adsorbate: str, *, with_predicted: bool) -> list[RankedSurface]:
     """Rank the campaign's surfaces for one adsorbate as things stand."""
@@ -64,7 +79,7 @@ def ranking(campaign: Campaign, adsorbate: str, *, with_predicted: bool) -> list
 
 def observation_rows(campaign: Campaign) -> list[dict[str, Any]]:
     """Every adsorption energy with what was predicted before it was computed, one row each."""
-    labels = {s.id: s.label for s in campaign.sites}
+    sites = {s.id: s for s in campaign.sites}
     surfaces = {s.id: s for s in campaign.surfaces}
     bulks = {b.id: b for b in campaign.bulks}
     # An observation's own round is that of the campaign that computed it first.
@@ -81,12 +96,14 @@ def observation_rows(campaign: Campaign) -> list[dict[str, Any]]:
                 "ensemble_std_ev": o.ensemble_std_ev,
                 "predicted_ev": selection.mean_ev,
                 "predicted_std_ev": selection.std_ev,
+                "reason": selection.reason,
                 "bulk": bulks[o.bulk_id].formula,
                 "bulk_source": bulks[o.bulk_id].source_id,
                 "miller": " ".join(map(str, surfaces[o.surface_id].miller)),
                 "surface": surfaces[o.surface_id].label,
-                "site": labels[o.site_id],
-                "start_site": labels[o.start_site_id],
+                "site": sites[o.site_id].label,
+                "start_site": sites[o.start_site_id].label,
+                **site_columns(sites[o.site_id]),
                 "bulk_id": o.bulk_id,
                 "surface_id": o.surface_id,
                 "site_id": o.site_id,
@@ -96,6 +113,16 @@ def observation_rows(campaign: Campaign) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def drift_rows(campaign: Campaign) -> list[dict[str, Any]]:
+    """How predictions turned out, by adsorbate and round."""
+    models = campaign.store.models(campaign.name)
+    return [
+        {"adsorbate": of_one["adsorbate"], **row}
+        for of_one in drift_document(campaign, models)
+        for row in of_one["rounds"]
+    ]
 
 
 def to_csv(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> str:
@@ -119,6 +146,9 @@ def write_results(campaign: Campaign) -> list[Path]:
         written.append(path)
     rows = observation_rows(campaign)
     if rows:
+        path = folder / "drift.csv"
+        write_atomically(path, to_csv(drift_rows(campaign), DRIFT_COLUMNS))
+        written.append(path)
         path = folder / "observations.csv"
         write_atomically(path, to_csv(rows, list(rows[0])))
         written.append(path)

@@ -3,24 +3,25 @@
 A candidate chosen before, or whose site already has an observation (an adsorbate placed elsewhere ended
 there), is never chosen again; one that another campaign of the database is computing is chosen last, since
 its energy comes for nothing. The seed round has no observations to go by: it takes pure metals first, whose
-ΔE tell much of their alloys, then a spread of environments. Later rounds count what is under way as
+ΔE tell much of their alloys; then what the predictions promise, where energies from elsewhere let them tell
+sites apart, or else a spread of environments. Later rounds count what is under way as
 computed, with the mean that is predicted of it now.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipeline.costs import CandidateCosts
 from pipeline.ends import BudgetSpent, NothingLeft
-from pipeline.failures import features, learned, outcomes
 from pipeline.learning import read_predictions
-from pipeline.store.records import RoundRecord, Selection
+from pipeline.pools import gather_pools, others_probability
+from pipeline.prospects import ALL, prospects, refuse_poor
+from pipeline.store.records import Reason, RoundRecord, Selection
 from pipeline.versions import package_versions
-from surrogate.sites import distinct
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,11 +29,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pipeline.campaign import Campaign
-    from pipeline.domain import Candidate
     from pipeline.learning import Predictions
-    from surrogate.sites import SiteEnvironment
+    from pipeline.pools import Pool
+    from pipeline.store.records import Prospect
+    from surrogate.acquisition import Candidates
 
 SEED_ROUND = 0
+RANKING_EV = 0.05
+"""Predictions that differ by more tell sites apart: there are energies from elsewhere to go by."""
 
 
 def select_round(campaign: Campaign, number: int) -> RoundRecord:
@@ -72,7 +76,7 @@ def usual_size(campaign: Campaign, number: int) -> int:
 def choose_round(
     campaign: Campaign, number: int, predictions: Mapping[str, Predictions], size: int
 ) -> RoundRecord:
-    """Choose the candidates of a round, shared evenly between adsorbates; nothing is stored.
+    """Choose the candidates of a round, shared between adsorbates; nothing is stored.
 
     Parameters
     ----------
@@ -90,23 +94,25 @@ def choose_round(
     """
     settings = campaign.settings
     rng = np.random.default_rng([settings.seed, number])
-    open_candidates, pending = campaign.open_candidates(), campaign.pending()
     costs = CandidateCosts(campaign)
-    pools = {
-        name: _pool(campaign, predictions[name], open_candidates, pending, costs)
-        for name in settings.adsorbates
-    }
-    choose = _choose_seed if number == SEED_ROUND else _choose_by_prediction
-    chosen = choose(campaign, pools, min(size, campaign.calculations_left()), rng)
-    if number != SEED_ROUND:
-        _refuse_poor_prospects(campaign, pools, chosen)
+    pools = gather_pools(campaign, {name: predictions[name] for name in settings.adsorbates})
+    n = min(size, campaign.calculations_left())
+    promised: tuple[Prospect, ...] = ()
+    if number == SEED_ROUND:
+        choice = _choose_seed(campaign, pools, n, rng)
+    else:
+        choice = _choose_by_prediction(campaign, pools, n, rng, costs)
+        if len(choice):
+            promised = prospects(campaign, pools, choice.indices, costs)
+            refuse_poor(campaign, promised)
     return RoundRecord(
         campaign=campaign.name,
         number=number,
-        selections=tuple(s for name in settings.adsorbates for s in pools[name].selections(chosen[name])),
+        selections=choice.selections(),
         seed=settings.seed,
         config_digest=settings.digest(),
         versions=package_versions(),
+        prospects=promised,
     )
 
 
@@ -132,209 +138,131 @@ def plan_round(campaign: Campaign, record: RoundRecord) -> None:
     campaign.store.plan(list(calculations.values()))
 
 
-@dataclass(frozen=True)
-class _Pool:
-    """Candidates of one adsorbate, with what is predicted of them (eV), those under way at the end."""
+class _Choice:
+    """What has been chosen so far: indices into each adsorbate's pool, and why."""
 
-    candidates: list[Candidate]
-    mean: NDArray[np.float64]
-    std: NDArray[np.float64]
-    n_open: int
-    """How many, from the first on, have not been chosen by this campaign."""
-    is_pending: NDArray[np.bool_]
-    """Under way, here or in another campaign, of shape (n_candidates,)."""
-    environments: list[SiteEnvironment]
-    success: NDArray[np.float64]
-    """Probability that the calculation gives an energy, of shape (n_candidates,)."""
-    freedom: float
-    """Degrees of freedom of the predictions' distribution."""
-    costs: CandidateCosts
+    def __init__(self, pools: Mapping[str, Pool]) -> None:
+        self.pools = pools
+        self.indices = {name: np.zeros(0, dtype=np.int64) for name in pools}
+        self.reasons: dict[str, list[Reason]] = {name: [] for name in pools}
 
-    @property
-    def is_open(self) -> NDArray[np.bool_]:
-        """May be chosen, of shape (n_candidates,)."""
-        return np.arange(len(self.candidates)) < self.n_open
+    def __len__(self) -> int:
+        return sum(len(indices) for indices in self.indices.values())
 
-    @property
-    def surface_labels(self) -> NDArray[np.int64]:
-        surfaces = [c.site.surface_id for c in self.candidates]
-        labels: NDArray[np.int64] = np.unique(surfaces, return_inverse=True)[1].astype(np.int64)
-        return labels
+    def add(self, more: Mapping[str, NDArray[np.int64]], reason: Reason) -> None:
+        for name, indices in more.items():
+            self.indices[name] = np.concatenate([self.indices[name], indices])
+            self.reasons[name] += [reason] * len(indices)
 
-    def selections(self, indices: NDArray[np.int64]) -> list[Selection]:
-        return [
+    def without(self, is_allowed: Mapping[str, NDArray[np.bool_]]) -> dict[str, NDArray[np.bool_]]:
+        """Leave out what has been chosen."""
+        left = {name: mask.copy() for name, mask in is_allowed.items()}
+        for name, indices in self.indices.items():
+            left[name][indices] = False
+        return left
+
+    def selections(self) -> tuple[Selection, ...]:
+        return tuple(
             Selection(
-                calculation_id=self.candidates[i].calculation_id,
-                site_id=self.candidates[i].site.id,
-                adsorbate=self.candidates[i].adsorbate,
-                mean_ev=float(self.mean[i]),
-                std_ev=float(self.std[i]),
+                calculation_id=pool.candidates[i].calculation_id,
+                site_id=pool.candidates[i].site.id,
+                adsorbate=pool.candidates[i].adsorbate,
+                mean_ev=float(pool.mean[i]),
+                std_ev=float(pool.std[i]),
+                reason=reason.value,
             )
-            for i in indices
-        ]
-
-
-def _pool(
-    campaign: Campaign,
-    predictions: Predictions,
-    open_candidates: list[Candidate],
-    pending: list[Candidate],
-    costs: CandidateCosts,
-) -> _Pool:
-    """Gather the candidates of the adsorbate that is predicted."""
-    predicted = predictions.by_site()
-    is_open = [c for c in open_candidates if c.adsorbate == predictions.adsorbate]
-    known = {c.id for c in is_open}
-    mine = [c for c in pending if c.adsorbate == predictions.adsorbate]
-    candidates = [*is_open, *(c for c in mine if c.id not in known)]
-    values = np.array([predicted[c.site.id] for c in candidates]).reshape(-1, 2)
-    under_way = {c.id for c in mine}
-    is_pending = np.array([c.id in under_way for c in candidates], dtype=bool)
-    environments = [campaign.environments[c.site.id] for c in candidates]
-    success = _success(campaign, predictions.adsorbate, environments)
-    return _Pool(
-        candidates,
-        values[:, 0],
-        values[:, 1],
-        len(is_open),
-        is_pending,
-        environments,
-        success,
-        predictions.freedom,
-        costs,
-    )
-
-
-def _success(campaign: Campaign, adsorbate: str, environments: list[SiteEnvironment]) -> NDArray[np.float64]:
-    """Chance of each candidate to give an energy; equal sites are looked at once."""
-    if not campaign.settings.acquisition.learn_from_failures:
-        return np.ones(len(environments))
-    model = learned(campaign, outcomes(campaign, adsorbate))
-    if not model.is_informed:
-        return np.full(len(environments), model.base_rate_)
-    sites, rows = distinct(environments)
-    return model.predict(features(sites))[rows]
+            for name, pool in self.pools.items()
+            for i, reason in zip(self.indices[name], self.reasons[name], strict=True)
+        )
 
 
 def _choose_by_prediction(
-    campaign: Campaign, pools: dict[str, _Pool], n: int, rng: np.random.Generator
-) -> dict[str, NDArray[np.int64]]:
-    """Choose among the contenders; then among the others; then what is under way in other campaigns."""
-    contenders = {name: _contenders(campaign, name, pool) for name, pool in pools.items()}
+    campaign: Campaign, pools: dict[str, Pool], n: int, rng: np.random.Generator, costs: CandidateCosts
+) -> _Choice:
+    """Choose among the contenders; then among the others; then what is under way in other campaigns.
+
+    Places for exploration are kept free and filled from the same two, in that order.
+    """
+    from surrogate.batches import choose_batch, explore, number_explored
+
+    acquisition = campaign.settings.acquisition
+    pick = partial(
+        choose_batch, acquisition.strategy, rng=rng, width=acquisition.gaussian_width_ev,
+        sharing=acquisition.sharing,
+    )  # fmt: skip
+    groups = partial(_groups, campaign, pools, _others(campaign, pools), costs)
+    contenders = {name: pool.contenders() for name, pool in pools.items()}
     others = {name: pool.is_open & ~pool.is_pending & ~contenders[name] for name, pool in pools.items()}
     elsewhere = {name: pool.is_open & pool.is_pending for name, pool in pools.items()}
-    chosen = {name: np.zeros(0, dtype=np.int64) for name in pools}
-    for is_allowed in (contenders, others, elsewhere):
-        left = n - sum(len(indices) for indices in chosen.values())
-        more = _choose_among(campaign, pools, is_allowed, left, rng)
-        chosen = {name: np.concatenate([chosen[name], more[name]]) for name in pools}
-    return chosen
+    n_explored = number_explored(n, acquisition.exploration, rng)
+    choice = _Choice(pools)
+    for is_allowed, reason in ((contenders, Reason.PROMISE), (others, Reason.FILLING)):
+        choice.add(pick(groups(is_allowed), n=n - n_explored - len(choice)), reason)
+    if n_explored:
+        for is_allowed in (contenders, others):
+            left = groups(choice.without(is_allowed))
+            choice.add(explore(left, n=n - len(choice), rng=rng), Reason.EXPLORATION)
+    choice.add(pick(groups(elsewhere), n=n - len(choice)), Reason.ELSEWHERE)
+    return choice
 
 
-def _refuse_poor_prospects(
-    campaign: Campaign, pools: dict[str, _Pool], chosen: dict[str, NDArray[np.int64]]
-) -> None:
-    """End the campaign if a choice promises fewer hits per CPU-hour than its settings ask for."""
-    from surrogate.acquisition import hit_probability
-
-    least = campaign.settings.acquisition.least_hits_per_cpu_hour
-    if least is None or not any(len(indices) for indices in chosen.values()):
-        return
-    hits = hours = 0.0
-    for name, indices in chosen.items():
-        target, pool = campaign.settings.adsorbates[name], pools[name]
-        likely = hit_probability(
-            pool.mean[indices], pool.std[indices], target.target_ev, target.window_ev, pool.freedom
-        )
-        hits += float((likely * pool.success[indices]).sum())
-        hours += float(pool.costs.cpu_hours([pool.candidates[i] for i in indices]).sum())
-    if hits < least * hours:
-        message = (
-            f"the next round promises {hits:.2g} hits for {hours:.2g} CPU-hours, {hits / hours:.2g} each, "
-            f"and acquisition.least_hits_per_cpu_hour is {least:g}: nothing more is computed"
-        )
-        raise NothingLeft(message)
+def _others(campaign: Campaign, pools: dict[str, Pool]) -> dict[str, NDArray[np.float64] | None]:
+    """Probability of each surface to be a hit for the other adsorbates, if the goal asks for it."""
+    is_asked = campaign.settings.acquisition.goal == ALL
+    return {**others_probability(pools)} if is_asked else dict.fromkeys(pools)
 
 
-def _contenders(campaign: Campaign, adsorbate: str, pool: _Pool) -> NDArray[np.bool_]:
-    """Tell which candidates may decide the fate of their surface, of shape (n_candidates,)."""
-    from surrogate.acquisition import contenders
-
-    target = campaign.settings.adsorbates[adsorbate]
-    lowest: dict[str, float] = {}
-    for o in campaign.observations(adsorbate):
-        lowest[o.surface_id] = min(o.delta_e_ev, lowest.get(o.surface_id, np.inf))
-    for i in np.flatnonzero(pool.is_pending):
-        surface_id = pool.candidates[i].site.surface_id
-        lowest[surface_id] = min(float(pool.mean[i]), lowest.get(surface_id, np.inf))
-    computed = np.array([lowest.get(c.site.surface_id, np.inf) for c in pool.candidates])
-    free = np.flatnonzero(pool.is_open & ~pool.is_pending)
-    is_contender = np.zeros(len(pool.candidates), dtype=bool)
-    is_contender[free] = contenders(
-        pool.mean[free],
-        pool.surface_labels[free],
-        computed[free],
-        target=target.target_ev,
-        window=target.window_ev,
-    )
-    return is_contender
-
-
-def _choose_among(
+def _groups(
     campaign: Campaign,
-    pools: dict[str, _Pool],
+    pools: dict[str, Pool],
+    others: dict[str, NDArray[np.float64] | None],
+    costs: CandidateCosts,
     is_allowed: dict[str, NDArray[np.bool_]],
-    n: int,
-    rng: np.random.Generator,
-) -> dict[str, NDArray[np.int64]]:
-    from surrogate.acquisition import Candidates, choose_batch
-    from surrogate.sites import environment_labels
-
-    targets = campaign.settings.adsorbates
-    groups = {
-        name: Candidates(
-            mean=pool.mean,
-            std=pool.std,
-            target=targets[name].target_ev,
-            window=targets[name].window_ev,
-            is_excluded=~is_allowed[name],
-            labels=(pool.surface_labels, environment_labels(pool.environments)),
-            is_pending=pool.is_pending,
-            cpu_hours=_cpu_hours(campaign, pool, is_allowed[name]),
-            success=pool.success,
-            freedom=pool.freedom,
+) -> dict[str, Candidates]:
+    """The pools as the acquisition sees them."""
+    by_cost = campaign.settings.acquisition.strategy == "hits_per_cpu_hour"
+    return {
+        name: pool.to_choose_from(
+            is_allowed[name],
+            others=others[name],
+            cpu_hours=_cpu_hours(pool, is_allowed[name], costs) if by_cost else None,
         )
         for name, pool in pools.items()
     }
-    acquisition = campaign.settings.acquisition
-    return choose_batch(acquisition.strategy, groups, n=n, rng=rng, width=acquisition.gaussian_width_ev)
 
 
-def _cpu_hours(campaign: Campaign, pool: _Pool, is_allowed: NDArray[np.bool_]) -> NDArray[np.float64] | None:
-    """Expected cost of the candidates that may be chosen, if the strategy asks for it."""
-    if campaign.settings.acquisition.strategy != "hits_per_cpu_hour":
-        return None
+def _cpu_hours(pool: Pool, is_allowed: NDArray[np.bool_], costs: CandidateCosts) -> NDArray[np.float64]:
+    """Expected cost of the candidates that may be chosen."""
     hours = np.full(len(pool.candidates), np.inf)
-    hours[is_allowed] = pool.costs.cpu_hours([pool.candidates[i] for i in np.flatnonzero(is_allowed)])
+    hours[is_allowed] = costs.cpu_hours([pool.candidates[i] for i in np.flatnonzero(is_allowed)])
     return hours
 
 
-def _choose_seed(
-    campaign: Campaign, pools: dict[str, _Pool], n: int, rng: np.random.Generator
-) -> dict[str, NDArray[np.int64]]:
-    from surrogate.acquisition import choose_seed, share_batch
+def _choose_seed(campaign: Campaign, pools: dict[str, Pool], n: int, rng: np.random.Generator) -> _Choice:
+    """Choose pure metals first; then by the predictions if these tell sites apart already, else a spread."""
+    from surrogate.acquisition import choose
+    from surrogate.batches import share_batch
+    from surrogate.seeding import choose_seed
 
+    acquisition = campaign.settings.acquisition
     reference = _reference_surfaces(campaign)
     shares = share_batch({name: pool.n_open for name, pool in pools.items()}, n, rng)
-    return {
-        name: choose_seed(
-            pool.environments[: pool.n_open],
-            np.array([c.site.surface_id in reference for c in pool.candidates[: pool.n_open]]),
-            shares[name],
-            rng,
+    choice = _Choice(pools)
+    for name, pool in pools.items():
+        is_reference = [c.site.surface_id in reference for c in pool.candidates[: pool.n_open]]
+        n_first = shares[name]
+        if np.ptp(pool.mean) > RANKING_EV:
+            sites = [pool.environments[i] for i in np.flatnonzero(is_reference)]
+            n_first = min(n_first, len({site.first_shell[0][0] for site in sites}))
+        first = choose_seed(pool.environments[: pool.n_open], np.array(is_reference), n_first, rng)
+        choice.add({name: first}, Reason.SEED)
+        left = choice.without({each: p.is_open & ~p.is_pending for each, p in pools.items()})[name]
+        candidates, n_more = pool.to_choose_from(left), shares[name] - len(first)
+        likely = choose(
+            acquisition.strategy, candidates, n=n_more, rng=rng, width=acquisition.gaussian_width_ev
         )
-        for name, pool in pools.items()
-    }
+        choice.add({name: likely}, Reason.PROMISE)
+    return choice
 
 
 def _reference_surfaces(campaign: Campaign) -> set[str]:

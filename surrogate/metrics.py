@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from surrogate.models import AdsorptionSurrogate
     from surrogate.sites import SiteEnvironment
+    from surrogate.transfer import Source
 
 COVERAGE_LEVELS = (0.50, 0.68, 0.90, 0.95)
 
@@ -154,6 +155,7 @@ def cross_validate(
     delta_e: ArrayLike,
     groups: Sequence[str],
     n_splits: int = 5,
+    sources: Sequence[Source] = (),
 ) -> CrossValidation | None:
     """Predict every observation from the others, leaving out whole groups.
 
@@ -167,6 +169,8 @@ def cross_validate(
         Bulk of each observation.
     n_splits
         Parts; as many as there are groups if those are fewer.
+    sources
+        Energies from elsewhere, which every surrogate sees whole.
 
     Returns
     -------
@@ -182,7 +186,9 @@ def cross_validate(
     mean, std, freedom = np.empty(len(truth)), np.empty(len(truth)), np.empty(len(truth))
     for train, test in GroupKFold(n_splits).split(truth, groups=np.asarray(groups)):
         surrogate = surrogate_factory()
-        surrogate.fit([environments[i] for i in train], truth[train], [groups[i] for i in train])
+        elsewhere = {"sources": sources} if sources else {}
+        seen = [environments[i] for i in train]
+        surrogate.fit(seen, truth[train], [groups[i] for i in train], **elsewhere)
         mean[test], std[test] = surrogate.predict([environments[i] for i in test])
         freedom[test] = surrogate.calibration_.freedom
     return CrossValidation(truth, mean, std, freedom, n_splits)

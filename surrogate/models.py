@@ -18,6 +18,7 @@ from surrogate.ensemble import MODELS
 from surrogate.features import FEATURE_VERSION
 from surrogate.prior import prior_of
 from surrogate.sites import distinct
+from surrogate.transfer import TransferModel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from surrogate.ensemble import SiteModel
     from surrogate.sites import SiteEnvironment
+    from surrogate.transfer import Source
 
 __all__ = ["MIN_STD_EV", "MODELS", "AdsorptionSurrogate", "ModelName"]
 
@@ -78,8 +81,9 @@ class AdsorptionSurrogate:
         environments: Sequence[SiteEnvironment],
         delta_e: ArrayLike,
         groups: Sequence[str] | None = None,
+        sources: Sequence[Source] = (),
     ) -> Self:
-        """Train from scratch on these observations; none at all leaves the prior.
+        """Train from scratch on these observations; none at all leaves the prior, or what the sources say.
 
         Parameters
         ----------
@@ -87,6 +91,8 @@ class AdsorptionSurrogate:
             Observed ΔE, eV, of shape (n_environments,).
         groups
             Bulk of each observation. Left out, the elements around a site stand for it.
+        sources
+            Energies from elsewhere, counted as far as they help (:mod:`surrogate.transfer`).
 
         Raises
         ------
@@ -112,8 +118,12 @@ class AdsorptionSurrogate:
         order = sorted(range(len(energies)), key=lambda i: (bulks[i], keys[i], energies[i]))
         ordered = energies[order]
         labels = np.unique(np.array([bulks[i] for i in order], dtype=str), return_inverse=True)[1]
-        self._model = MODELS[self.model](self.prior, seed=self.seed)  # type: ignore[call-arg]
         with _one_thread():
+            self._model: SiteModel = (
+                TransferModel(self.adsorbate, self.prior, self.model, sources, seed=self.seed)
+                if sources
+                else MODELS[self.model](self.prior, seed=self.seed)  # type: ignore[call-arg]
+            )
             self._model.fit([environments[i] for i in order], ordered, labels.ravel())
         self.calibration_ = Calibration.of(self._model.held_out_, ordered)
         return self

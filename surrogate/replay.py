@@ -9,13 +9,15 @@ it (a surface is judged by its lowest site; Tran and Ulissi, Nat. Catal. 1, 696 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from surrogate.acquisition import choose, contenders
+from surrogate.acquisition import Candidates, choose
+from surrogate.batches import explore, number_explored
 from surrogate.sites import environment_labels
+from surrogate.surfaces import contenders
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -84,6 +86,18 @@ class AtRandom:
 
 
 @dataclass(frozen=True)
+class Forecast:
+    """What was predicted of the sites asked for in a round, before their energies were told."""
+
+    chosen: Indices
+    mean: NDArray[np.float64]
+    """Predicted ΔE, eV, of the shape of ``chosen``."""
+    std: NDArray[np.float64]
+    freedom: float
+    """Degrees of freedom of the predictions' distribution."""
+
+
+@dataclass(frozen=True)
 class Learned:
     """A surrogate trained on what is known, and an acquisition strategy on its predictions."""
 
@@ -95,6 +109,10 @@ class Learned:
     """``sites``: every hit counts; ``surfaces``: only sites that may decide the fate of their surface."""
     width: float = 0.10
     """Standard deviation of the acquisition strategy ``gaussian``, eV."""
+    exploration: float = 0.0
+    """Share of each batch spent on what the surrogate knows least of."""
+    forecasts: list[Forecast] = field(default_factory=list, compare=False)
+    """Of every round so far."""
 
     def ask(self, pool: Pool, known: Indices, n: int, rng: np.random.Generator) -> Indices:
         """Train, predict, choose."""
@@ -103,34 +121,40 @@ class Learned:
             [pool.environments[i] for i in known], pool.delta_e[known], [str(b) for b in pool.bulks[known]]
         )
         mean, std = surrogate.predict(pool.environments)
-        freedom = surrogate.calibration_.freedom
         is_known = np.zeros(len(pool), dtype=bool)
         is_known[known] = True
-        labels: tuple[Indices, ...] = ()
-        chosen = np.zeros(0, dtype=np.int64)
+        candidates = Candidates(
+            mean, std, pool.target, pool.window, is_known, freedom=surrogate.calibration_.freedom
+        )
         if self.goal == "surfaces":
             labels = (pool.surfaces, environment_labels(pool.environments))
-            is_excluded = is_known | ~self._contenders(pool, known, is_known, mean)
-            chosen = self._choose(pool, mean, std, is_excluded, labels, n, rng, freedom)
-            is_known[chosen] = True
-        rest = self._choose(pool, mean, std, is_known, labels, n - len(chosen), rng, freedom)
-        return np.concatenate([chosen, rest])
+            candidates = replace(candidates, labels=labels)
+        chosen = self._choose(pool, known, candidates, n, rng)
+        self.forecasts.append(Forecast(chosen, mean[chosen], std[chosen], candidates.freedom))
+        return chosen
 
     def _choose(
-        self,
-        pool: Pool,
-        mean: NDArray[np.float64],
-        std: NDArray[np.float64],
-        is_excluded: NDArray[np.bool_],
-        labels: tuple[Indices, ...],
-        n: int,
-        rng: np.random.Generator,
-        freedom: float,
+        self, pool: Pool, known: Indices, candidates: Candidates, n: int, rng: np.random.Generator
     ) -> Indices:
-        return choose(
-            self.acquisition, mean, std, target=pool.target, window=pool.window, n=n, rng=rng,
-            width=self.width, is_excluded=is_excluded, labels=labels, freedom=freedom,
-        )  # fmt: skip
+        """Choose among the contenders, then among the others; explore among the same."""
+        is_taken = np.zeros(len(pool), dtype=bool)
+        is_taken[known] = True
+        masks = [is_taken]
+        if self.goal == "surfaces":
+            masks.insert(0, is_taken | ~self._contenders(pool, known, is_taken, candidates.mean))
+        n_explored = number_explored(n, self.exploration, rng)
+        chosen = np.zeros(0, dtype=np.int64)
+        for is_excluded in masks:
+            is_excluded[chosen] = True
+            among, left = replace(candidates, is_excluded=is_excluded), n - n_explored - len(chosen)
+            more = choose(self.acquisition, among, n=left, rng=rng, width=self.width)
+            chosen = np.concatenate([chosen, more])
+        for is_excluded in masks if n_explored else ():
+            is_excluded[chosen] = True
+            among = replace(candidates, is_excluded=is_excluded)
+            more = explore({"": among}, n=n - len(chosen), rng=rng)[""]
+            chosen = np.concatenate([chosen, more])
+        return chosen
 
     def _contenders(
         self, pool: Pool, known: Indices, is_known: NDArray[np.bool_], mean: NDArray[np.float64]

@@ -241,6 +241,19 @@ def check_materials_project() -> list[Finding]:
     ]
 
 
+def check_pretrained() -> list[Finding]:
+    """The optional pretrained potential is installed."""
+    from config.errors import MissingExtraError
+    from dft.pretrained import label
+
+    try:
+        return [Finding("pretrained potential", ok=True, detail=label(), required=False)]
+    except MissingExtraError:
+        remedy = "docs/how-to/cold-start.md (only needed for surrogate.pretrained)"
+        detail = "the extra 'mlip' is not installed"
+        return [Finding("pretrained potential", ok=False, detail=detail, remedy=remedy, required=False)]
+
+
 CHECKS: tuple[Callable[[], list[Finding]], ...] = (
     check_python,
     check_packages,
@@ -253,4 +266,5 @@ CHECKS: tuple[Callable[[], list[Finding]], ...] = (
     check_profiles,
     check_slurm,
     check_materials_project,
+    check_pretrained,
 )

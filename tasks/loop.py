@@ -1,9 +1,9 @@
 """The loop, as Luigi tasks: read it from the bottom of a round to its top.
 
-``Bulks -> Surfaces -> Sites`` once, then per round ``Train -> Select -> RunBatch -> Collect``, where
-round n trains on what round n - 1 collected; ``ScreenCampaign`` asks for the last round. In ``mode: async``
-there is ``RunAsync`` instead, which drives decisions and calculations to the campaign's end. There is one
-task per stage and round, never one per site: Luigi's scheduler slows down badly beyond a thousand tasks.
+``Bulks -> Surfaces -> Sites -> Pretrained`` once, then per round ``Train -> Select -> RunBatch -> Collect``,
+where round n trains on what round n - 1 collected; ``ScreenCampaign`` asks for the last round. In ``mode:
+async`` there is ``RunAsync`` instead, which drives decisions and calculations to the campaign's end. There is
+one task per stage and round, never one per site: Luigi's scheduler slows down badly beyond a thousand tasks.
 Every task is idempotent and asks the store whether it is complete.
 """
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import luigi
 
-from pipeline import asynchronous, batch, enumeration, learning, results, selection
+from pipeline import asynchronous, batch, enumeration, learning, pretrained, results, selection
 from tasks.context import current
 from tasks.targets import CampaignTarget, RoundTarget, StageTarget
 
@@ -92,14 +92,30 @@ class Sites(CampaignTask):
         enumeration.store_sites(self.campaign)
 
 
+class Pretrained(CampaignTask):
+    """Ask the pretrained potential about its shortlist of sites, if the campaign has one."""
+
+    def requires(self) -> CampaignTask:
+        """It is asked about sites."""
+        return self.other(Sites)
+
+    def output(self) -> CampaignTarget:
+        """It has said something of every site of the shortlist."""
+        return CampaignTarget(self.campaign, pretrained.is_complete)
+
+    def run(self) -> None:
+        """Ask it."""
+        pretrained.compute(self.campaign, current(self.name).watch)
+
+
 class Train(RoundTask):
     """Featurise the sites and train the round's surrogates on all observations so far."""
 
     def requires(self) -> list[CampaignTask]:
-        """All sites, and what the round before has found."""
+        """All sites, what a pretrained potential says, and what the round before has found."""
         is_first = self.number == selection.SEED_ROUND
         before = [] if is_first else [self.other(Collect, number=self.number - 1)]
-        return [self.other(Sites), *before]
+        return [self.other(Sites), self.other(Pretrained), *before]
 
     def output(self) -> RoundTarget:
         """Models are recorded and their predictions kept."""
@@ -178,9 +194,9 @@ class RunAgain(CampaignTask):
 class RunAsync(CampaignTask):
     """Choose and compute at once, the queue kept full, until the budget is spent."""
 
-    def requires(self) -> CampaignTask:
+    def requires(self) -> list[CampaignTask]:
         """Choices are made among all sites."""
-        return self.other(Sites)
+        return [self.other(Sites), self.other(Pretrained)]
 
     def output(self) -> CampaignTarget:
         """Nothing is left to do."""

@@ -21,6 +21,7 @@ from pipeline.store.records import (
     DriverRecord,
     HistoryEntry,
     ModelRecord,
+    Prospect,
     RoundRecord,
     RoundState,
     Selection,
@@ -317,6 +318,7 @@ def round_document(record: RoundRecord) -> d.RoundDocument:
             d.SelectionDocument(**{name: plain(value) for name, value in vars(s).items()})
             for s in record.selections
         ],
+        prospects=[d.ProspectDocument(**vars(p)) for p in record.prospects],
         seed=record.seed,
         config_digest=record.config_digest,
         versions=plain(record.versions),
@@ -332,6 +334,7 @@ def round_record(raw: Raw) -> RoundRecord:
         number=raw["number"],
         state=RoundState(raw["state"]),
         selections=tuple(Selection(**entry) for entry in raw.get("selections", ())),
+        prospects=tuple(Prospect(**entry) for entry in raw.get("prospects", ())),
         seed=raw["seed"],
         config_digest=raw["config_digest"],
         versions=raw.get("versions", {}),

@@ -205,6 +205,16 @@ class SelectionDocument(EmbeddedDocument):  # type: ignore[misc]
     score = FloatField()
     mean_ev = FloatField()
     std_ev = FloatField()
+    reason = StringField()
+
+
+class ProspectDocument(EmbeddedDocument):  # type: ignore[misc]
+    """What a round's choice promised."""
+
+    goal = StringField(required=True)
+    hits = FloatField(required=True)
+    cpu_hours = FloatField(required=True)
+    hits_left = FloatField(required=True)
 
 
 class RoundDocument(StoredDocument):
@@ -215,6 +225,7 @@ class RoundDocument(StoredDocument):
     number = IntField(required=True, min_value=0)
     state = StringField(required=True, choices=[s.value for s in RoundState])
     selections = EmbeddedDocumentListField(SelectionDocument)
+    prospects = EmbeddedDocumentListField(ProspectDocument)
     seed = IntField(required=True)
     config_digest = StringField(required=True)
     versions = DictField()

@@ -63,6 +63,21 @@ class RoundState(StrEnum):
     """Every one of its calculations has come to an end."""
 
 
+class Reason(StrEnum):
+    """Why a candidate was chosen."""
+
+    SEED = "seed"
+    """Before there was anything to learn from."""
+    PROMISE = "promise"
+    """By the acquisition strategy, among those that may decide the fate of their surface."""
+    FILLING = "filling"
+    """By the acquisition strategy; nothing was left that might decide the fate of a surface."""
+    EXPLORATION = "exploration"
+    """The surrogate knew least of it."""
+    ELSEWHERE = "elsewhere"
+    """Another campaign was computing it, and nothing else was left."""
+
+
 @dataclass(frozen=True)
 class Selection:
     """A candidate chosen for a round, with what the surrogate thought of it then."""
@@ -76,6 +91,22 @@ class Selection:
     """Predicted ΔE, eV."""
     std_ev: float | None = None
     """Standard deviation of the prediction, eV."""
+    reason: str | None = None
+    """One of :class:`Reason`; None in rounds of earlier releases."""
+
+
+@dataclass(frozen=True)
+class Prospect:
+    """What a round's choice promised, by the probabilities that the surrogate gave then."""
+
+    goal: str
+    """The adsorbate whose hits are counted; ``all`` where only surfaces count that hit for all of them."""
+    hits: float
+    """Expected among the candidates chosen."""
+    cpu_hours: float
+    """Expected cost of those."""
+    hits_left: float
+    """Expected among the candidates left, of which at most one on each surface counts."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +124,8 @@ class RoundRecord:
     state: RoundState = RoundState.SELECTED
     started_at: datetime = field(default_factory=utc_now)
     closed_at: datetime | None = None
+    prospects: tuple[Prospect, ...] = ()
+    """Empty in a seed round and in rounds of earlier releases."""
 
     @property
     def is_closed(self) -> bool:

@@ -44,18 +44,22 @@ def _plan(source: str, home: Path | None, profile: str | None, *, script_only: b
     from config.loader import load_campaign
     from pipeline.estimate import make_plan, plan_document
     from pipeline.job_scripts import job_scripts
+    from pipeline.sources import describe, read_sources
 
     settings = load_campaign(source, profile)
+    tables = read_sources(settings)
     scripts = job_scripts(settings, home_of(settings, home).absolute())
     if script_only and not as_json:
         _print_scripts(stdout(), scripts)
         return
     counts = {} if script_only else plan_document(make_plan(settings, Path()))
-    document = {**counts, "job_scripts": scripts}
+    document = {**counts, "sources": [table.document() for table in tables], "job_scripts": scripts}
     if as_json:
         print_json(document)
     else:
         _print(stdout(), document)
+        for line in (line for table in tables for line in describe(table)):
+            stdout().print(line, markup=False, soft_wrap=True)
         _print_scripts(stdout(), scripts)
 
 

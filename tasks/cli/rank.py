@@ -29,10 +29,37 @@ def command(
     predicted: Annotated[
         bool, typer.Option("--predicted", help="Add surfaces without DFT results, ranked by prediction.")
     ] = False,
+    for_all: Annotated[
+        bool,
+        typer.Option("--all", help="One table: surfaces by their chance to be hits for every adsorbate."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Rank surfaces for each reaction by their lowest adsorption energy."""
-    guarded(lambda: _rank(campaign, home, adsorbate, limit, predicted=predicted, as_json=as_json))
+    if for_all:
+        guarded(lambda: _rank_all(campaign, home, adsorbate, limit, predicted=predicted, as_json=as_json))
+    else:
+        guarded(lambda: _rank(campaign, home, adsorbate, limit, predicted=predicted, as_json=as_json))
+
+
+def _rank_all(
+    name: str | None, home: Path | None, adsorbate: str | None, limit: int, *, predicted: bool, as_json: bool
+) -> None:
+    from config.errors import ConfigError
+    from pipeline.joint_ranking import joint_ranking
+    from tasks.cli.joint_table import joint_document, joint_table
+
+    if adsorbate is not None:
+        message = "--all is about every adsorbate at once: leave --adsorbate out"
+        raise ConfigError(message)
+    with opened(name, home) as campaign:
+        rows = joint_ranking(campaign, with_predicted=predicted)[:limit]
+    if as_json:
+        print_json(joint_document(campaign, rows))
+        return
+    stdout().print(joint_table(campaign, rows))
+    if not rows:
+        stdout().print("  no adsorption energies yet; '--predicted' shows what the surrogate expects")
 
 
 def _rank(

@@ -70,18 +70,24 @@ def _run(
     once: bool,
 ) -> int:
     from config.loader import load_campaign
+    from dft.pretrained import require
     from pipeline.campaign import open_campaign
     from pipeline.capacity import capacity_of
     from pipeline.enumeration import select_bulks
     from pipeline.home import CampaignHome
+    from pipeline.sources import describe, read_sources
     from tasks.driver import scheduler_options
 
     settings = load_campaign(source, profile)
     folder = CampaignHome(home_of(settings, home).absolute())
     capacity_of(settings.execution)  # refuses what this machine cannot run
+    if settings.surrogate.pretrained is not None:
+        require()  # before anything is written
     scheduler = scheduler_options(luigid)
     if not folder.exists():
         select_bulks(settings, Path())  # refuse an impossible campaign before anything is written
+    for line in (line for table in read_sources(settings) for line in describe(table)):
+        stderr().print(line, markup=False, soft_wrap=True)
     folder.adopt(settings)
     patience = 60 * settings.store.outage_minutes
     notices = Notices()

@@ -20,6 +20,7 @@ from tasks.cli.common import (
 )
 from tasks.cli.control import KindOption, StateOption
 from tasks.cli.live import duration
+from tasks.cli.outlook import print_outlook
 from tasks.cli.verbs import members
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ def _listing(
 def _print(console: Console, document: dict[str, Any], limit: int | None) -> None:
     _print_head(console, document)
     _print_counts(console, document)
+    _print_sources(console, document)
     _print_running(console, document, limit)
     _print_problems(console, document, limit)
     if "calculations" in document:
@@ -131,6 +133,7 @@ def _print_head(console: Console, document: dict[str, Any]) -> None:
         f"{budget['calculations']}; {budget['cpu_hours_spent']:.2f} of {budget['cpu_hours']:g} CPU-hours",
     )
     _say(console, f"  rounds (adsorption energies chosen): {_rounds(document['rounds'])}")
+    print_outlook(console, document)
 
 
 def _rounds(rounds: Sequence[dict[str, Any]]) -> str:
@@ -161,6 +164,17 @@ def _print_counts(console: Console, document: dict[str, Any]) -> None:
     for kind, states in document["kinds"].items():
         table.add_row(kind, *(str(states.get(state, 0)) for state in document["states"]))
     console.print(table)
+
+
+def _print_sources(console: Console, document: dict[str, Any]) -> None:
+    """Say what the newest surrogates have learned of energies from elsewhere."""
+    newest = {model["adsorbate"]: model for model in document["models"]}
+    for adsorbate, model in newest.items():
+        for source in model["sources"]:
+            what = "energies" if source["kind"] == "same" else "energies of another adsorbate"
+            level = f"level {source['level_ev']:+.2f} ± {source['level_std_ev']:.2f} eV"
+            told = f"{level}, slope {source['slope']:.2f}, weight {source['weight']:.2f}"
+            _say(console, f"  {adsorbate} from {source['name']}: {source['n']} {what}, {told}")
 
 
 def _print_running(console: Console, document: dict[str, Any], limit: int | None) -> None:

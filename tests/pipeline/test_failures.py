@@ -98,7 +98,7 @@ def test_the_choice_avoids_what_fails_only_if_it_is_to_learn(chosen, monkeypatch
         seen.append(groups["H"].success)
         return {"H": np.zeros(0, dtype=np.int64)}
 
-    monkeypatch.setattr("surrogate.acquisition.choose_batch", spy)
+    monkeypatch.setattr("surrogate.batches.choose_batch", spy)
     from pipeline.learning import read_predictions
     from pipeline.selection import choose_round
 

@@ -8,15 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from config.errors import ConfigError
-from surrogate.acquisition import (
-    STRATEGIES,
-    Candidates,
-    choose,
-    choose_batch,
-    choose_seed,
-    hit_probability,
-    share_batch,
-)
+from surrogate.acquisition import STRATEGIES, Candidates, choose, hit_probability
+from surrogate.batches import choose_batch, share_batch
+from surrogate.seeding import choose_seed
 from surrogate.sites import SiteEnvironment, environment_labels
 from tests.surrogate.worlds import random_environments
 
@@ -30,7 +24,7 @@ def pool(n, seed=0):
 
 def pick(strategy, mean, std, n, seed=0, **options):
     rng = np.random.default_rng(seed)
-    return choose(strategy, mean, std, target=TARGET, window=WINDOW, n=n, rng=rng, **options)
+    return choose(strategy, Candidates(mean, std, TARGET, WINDOW, **options), n=n, rng=rng)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -123,10 +117,8 @@ def test_ties_are_broken_by_the_generator():
 def test_gaussian_draws_follow_their_weights():
     mean = np.array([TARGET, TARGET + 0.1, TARGET + 0.2])
     rng = np.random.default_rng(1)
-    draws = [
-        choose("gaussian", mean, np.ones(3), target=TARGET, window=WINDOW, n=1, rng=rng)[0]
-        for _ in range(4000)
-    ]
+    candidates = Candidates(mean, np.ones(3), TARGET, WINDOW)
+    draws = [choose("gaussian", candidates, n=1, rng=rng)[0] for _ in range(4000)]
     weights = np.exp(-0.5 * np.array([0.0, 1.0, 2.0]) ** 2)
     assert np.bincount(draws) / 4000 == pytest.approx(weights / weights.sum(), abs=0.03)
 
@@ -201,27 +193,16 @@ class TestSeed:
 
 
 def test_of_equal_chances_the_cheaper_comes_first():
-    mean, std = np.array([-0.6, -0.6, -0.6, 0.5]), np.full(4, 0.1)
-    chosen = choose(
-        "hits_per_cpu_hour", mean, std, target=-0.67, window=0.1, n=4, rng=np.random.default_rng(0),
-        cpu_hours=np.array([3.0, 1.0, 2.0, 1.0]),
-    )  # fmt: skip
-    assert chosen.tolist() == [1, 2, 0, 3]
+    mean, hours = np.array([-0.6, -0.6, -0.6, 0.5]), np.array([3.0, 1.0, 2.0, 1.0])
+    assert pick("hits_per_cpu_hour", mean, np.full(4, 0.1), 4, cpu_hours=hours).tolist() == [1, 2, 0, 3]
 
 
 def test_a_hopeless_candidate_is_not_chosen_for_being_cheap():
-    mean, std = np.array([-0.67, 1.0]), np.full(2, 0.1)
-    chosen = choose(
-        "hits_per_cpu_hour", mean, std, target=-0.67, window=0.1, n=1, rng=np.random.default_rng(0),
-        cpu_hours=np.array([100.0, 0.1]),
-    )  # fmt: skip
-    assert chosen.tolist() == [0]
+    mean, hours = np.array([-0.67, 1.0]), np.array([100.0, 0.1])
+    assert pick("hits_per_cpu_hour", mean, np.full(2, 0.1), 1, cpu_hours=hours).tolist() == [0]
 
 
-def test_what_is_likely_to_fail_comes_later():
-    mean, std = np.full(3, -0.67), np.full(3, 0.1)
-    chosen = choose(
-        "hit_probability", mean, std, target=-0.67, window=0.1, n=3, rng=np.random.default_rng(0),
-        success=np.array([0.2, 0.9, 0.5]),
-    )  # fmt: skip
-    assert chosen.tolist() == [1, 2, 0]
+@pytest.mark.parametrize("factor", ["success", "others"])
+def test_what_is_likely_to_fail_or_to_miss_for_the_other_adsorbates_comes_later(factor):
+    options = {factor: np.array([0.2, 0.9, 0.5])}
+    assert pick("hit_probability", np.full(3, -0.67), np.full(3, 0.1), 3, **options).tolist() == [1, 2, 0]

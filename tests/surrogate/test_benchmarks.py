@@ -34,7 +34,7 @@ def run(name, *arguments):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["accuracy", "replay"])
+@pytest.mark.parametrize("name", ["accuracy", "replay", "warm_start"])
 def test_says_that_it_cannot_run_without_the_data(name, tmp_path):
     done = run(name, "--data", str(tmp_path))
     assert done.returncode == 2
@@ -67,9 +67,24 @@ def test_replay_counts_the_hits_of_every_strategy(folder):
     done = run("replay", "--data", str(folder), "--sets", "gaspy_co", *options)
     assert done.returncode == 0, done.stderr
     (found,) = json.loads(done.stdout.splitlines()[-1])["results"].values()
-    assert set(found) == {"random", "gaspy", "sabatier", "sabatier-surfaces"}
+    assert set(found) == {"random", "gaspy", "sabatier", "sabatier-surfaces", "sabatier-explores"}
+    assert found["gaspy"]["chosen"]["n"] == 2 * (40 - 10)
+    assert "chosen" not in found["random"]
     assert found["random"]["hits_vs_random"] == {"20": 1.0, "40": 1.0}
     assert found["sabatier"]["hits"]["40"]["mean"] >= found["random"]["hits"]["40"]["mean"]
+
+
+def test_warm_start_compares_every_case_with_and_without_its_source(folder):
+    options = ("--labels", "0,10,1000", "--repeats", "1", "--model", "gaussian_process")
+    done = run("warm_start", "--data", str(folder), *options)
+    assert done.returncode == 0, done.stderr
+    results = json.loads(done.stdout.splitlines()[-1])["results"]
+    assert {"mamun_to_gaspy_h", "relevelled_co", "gaspy_h_to_co_as_many"} <= set(results)
+    for name, curve in results.items():
+        assert set(curve) == ({"10"} if name.endswith("as_many") else {"0", "10"})
+        assert all(figures["mae_ev"] > 0 and figures["without_mae_ev"] > 0 for figures in curve.values())
+    old = results["relevelled_co"]["0"]
+    assert old["mae_ev"] < old["without_mae_ev"]
 
 
 def test_neighbours_of_gaspy_sites_are_read_atom_by_atom(folder):
@@ -99,3 +114,19 @@ def test_an_element_is_described_by_the_median_of_the_sites_that_bind_through_it
     references = median_references(sites, np.array([0.1, 0.2, 0.9, -0.5, 5.0]))
     by_symbol = {s: references[atomic_number(s) - 1] for s in ("Cu", "Pd", "Al", "Au")}
     assert by_symbol == {"Cu": 0.2, "Pd": -0.5, "Al": 5.0, "Au": 0.2}
+
+
+def test_cold_start_says_that_it_cannot_run_without_the_structures(tmp_path):
+    done = run("cold_start", "--data", str(tmp_path))
+    assert done.returncode == 2
+    assert "gaspy_h_structures.extxyz.gz" in done.stderr
+
+
+def test_cold_start_ranks_from_zero_labels_with_the_published_metals_only(folder):
+    options = ("--sets", "gaspy_co", "--strategies", "constant,elements+metals", "--labels", "0,20")
+    done = run("cold_start", "--data", str(folder), *options, "--seeds", "1")
+    assert done.returncode == 0, done.stderr
+    (found,) = json.loads(done.stdout.splitlines()[-1])["results"].values()
+    assert found["constant"]["0"]["rank"]["mean"] == 0.0
+    assert abs(found["elements+metals"]["0"]["rank"]["mean"]) > 0.0
+    assert set(found["constant"]["labels_to_hits"]) == {"5", "10", "20"}

@@ -1,0 +1,226 @@
+"""Files of old energies: read as they are, refused with line and column, counted in training."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import itertools
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from config.adsorbates import AdsorbateSettings
+from config.campaign import BulkSelection, SourceSettings, SurrogateSettings
+from config.errors import ConfigError
+from config.loader import load_campaign, parse_campaign
+from pipeline.campaign import Campaign
+from pipeline.domain import Observation
+from pipeline.enumeration import store_bulks, store_sites, store_surfaces
+from pipeline.export import export
+from pipeline.home import CampaignHome
+from pipeline.learning import train, train_round
+from pipeline.report import status_document
+from pipeline.selection import select_round
+from pipeline.sources import describe, read_sources, sources_of
+
+if TYPE_CHECKING:
+    from config.campaign import CampaignSettings
+    from pipeline.store.repository import Store
+
+HEADER = "mpid,formula,miller,coordination,neighborcoord,energy_eV"
+GOOD = "mp-30,Cu,1 1 1,Cu-Cu-Cu,Cu:Cu-Cu|Cu:Cu-Cu|Cu:Cu-Cu,-0.2"
+H = {"H": AdsorbateSettings(target_ev=-0.27, window_ev=0.1)}
+CO = {"CO": AdsorbateSettings(target_ev=-0.67, window_ev=0.1)}
+
+
+def settings_of(
+    folder: Path, *rows: str, header: str = HEADER, adsorbate: str | None = "H"
+) -> CampaignSettings:
+    """Settings of a campaign of CO and H with one source of these rows."""
+    (folder / "old.csv").write_text("\n".join([header, *rows]) + "\n")
+    return with_source(folder / "old.csv", adsorbate)
+
+
+def with_source(file: Path, adsorbate: str | None = "H") -> CampaignSettings:
+    surrogate = SurrogateSettings(sources=(SourceSettings(file=str(file), adsorbate=adsorbate),))
+    return load_campaign("emt").model_copy(update={"surrogate": surrogate, "adsorbates": CO | H})
+
+
+@pytest.fixture
+def campaign(store: Store, tmp_path: Path) -> Campaign:
+    """Give an enumerated campaign on Cu and Pd with H and CO, and observations of its seed round."""
+    settings = load_campaign("emt").model_copy(
+        update={"bulks": BulkSelection(ids=("mp-30", "mp-2")), "adsorbates": CO | H, "seed_size": 6}
+    )
+    store.save_campaign(settings.name, settings.model_dump(mode="json"), settings.digest(), tmp_path)
+    opened = Campaign(settings, CampaignHome(tmp_path), store)
+    for stage in (store_bulks, store_surfaces, store_sites):
+        stage(opened)
+    train_round(opened, 0)
+    chosen = set(select_round(opened, 0).calculation_ids)
+    for i, candidate in enumerate(c for c in opened.candidates if c.calculation_id in chosen):
+        site, digest = candidate.site, settings.recipe.digest()
+        place = (site.id, site.id, site.surface_id, site.bulk_id)
+        energy = -0.3 - 0.05 * i
+        store.save_observation(
+            Observation(candidate.calculation_id, *place, candidate.adsorbate, energy, digest, 0)
+        )
+    return opened
+
+
+def retold(campaign: Campaign, **surrogate: object) -> Campaign:
+    """Give the same campaign with other settings of the surrogate."""
+    update = {"surrogate": SurrogateSettings(**surrogate)}  # type: ignore[arg-type]
+    return Campaign(campaign.settings.model_copy(update=update), campaign.home, campaign.store)
+
+
+@pytest.mark.parametrize("file_format", ["csv", "json"])
+def test_an_export_is_read_back_as_the_sites_that_it_was_written_of(
+    campaign: Campaign, tmp_path: Path, file_format: str
+) -> None:
+    path = tmp_path / f"old.{file_format}"
+    assert export(campaign, path, file_format) > 3
+    tables = read_sources(with_source(path, None))
+    seen = 0
+    for adsorbate in ("CO", "H"):
+        observed = {o.delta_e_ev: o.site_id for o in campaign.observations(adsorbate)}
+        (source,) = sources_of(campaign, adsorbate, tables, {}) or [None]
+        if source is None:
+            assert not observed
+            continue
+        for energy, environment in zip(source.delta_e, source.environments, strict=True):
+            assert environment == campaign.environments[observed[float(energy)]]
+            seen += 1
+    assert seen == len(campaign.observations())
+
+
+def test_the_record_of_a_round_holds_the_files_hash_and_what_was_learned(
+    campaign: Campaign, tmp_path: Path
+) -> None:
+    path = tmp_path / "old.csv"
+    export(campaign, path, "csv")
+    old = retold(campaign, sources=(SourceSettings(file=str(path), name="old PBE data"),))
+    record = train(old, 1, with_metrics=False)["H"].model.record
+    assert record["source_files"][0]["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    (learned,) = record["parameters"]["sources"]
+    assert learned["name"] == "old PBE data"
+    train_round(old, 1)
+    shown = [m["sources"] for m in status_document(old)["models"] if m["round"] == 1]
+    assert {source["name"] for sources in shown for source in sources} == {"old PBE data"}
+
+
+def test_other_adsorbates_count_when_they_are_to(campaign: Campaign) -> None:
+    shared = train(retold(campaign, share_adsorbates=True), 1, with_metrics=False)["H"].model.record
+    alone = train(campaign, 1, with_metrics=False)["H"].model.record
+    assert [(s["name"], s["kind"]) for s in shared["parameters"]["sources"]] == [("CO", "other")]
+    assert "sources" not in alone["parameters"]
+
+
+def test_a_table_is_read_with_its_faces_neighbours_and_crystals(campaign: Campaign, tmp_path: Path) -> None:
+    rows = [GOOD, "x-1,Cu3Pd,100,Cu-Pd,,0.1", 'x-2,CuPd,"(1, 0, -1)",Pd,,0.2']
+    (source,) = sources_of(campaign, "H", read_sources(settings_of(tmp_path, *rows)), {})
+    first, second, third = source.environments
+    assert first.neighbours == (("Cu", (("Cu", 2),)),) * 3
+    assert first.second_shell == (("Cu", 6),)
+    assert first.bulk in {environment.bulk for environment in campaign.environments.values()}
+    assert [e.miller for e in source.environments] == [(1, 1, 1), (1, 0, 0), (1, 0, -1)]
+    assert second.bulk is not None
+    assert second.bulk.composition == (("Cu", 3), ("Pd", 1))
+    assert third.bulk is not None
+    assert third.bulk.volume_per_atom is None
+    assert source.groups == ["mp-30", "x-1", "x-2"]
+
+
+def test_a_compressed_table_with_indices_in_columns_is_read(tmp_path: Path) -> None:
+    text = "mpid,h,k,l,coordination,energy_eV\nmp-30,2,-1,1,Cu,-0.1\n"
+    (tmp_path / "old.csv.gz").write_bytes(gzip.compress(text.encode()))
+    (table,) = read_sources(with_source(tmp_path / "old.csv.gz"))
+    assert table.rows[0].site.miller == (2, -1, 1)
+    assert table.name == "old.csv.gz"
+
+
+def test_rows_that_are_of_no_use_are_told(tmp_path: Path) -> None:
+    rows = [GOOD, "mp-30,Cu,1 1 1,,,-0.2", "mp-30,Cu,1 1 1,Cu,,", "mp-30,Cu,1 1 1,Cu,,-17.3"]
+    (table,) = read_sources(settings_of(tmp_path, *rows))
+    assert len(table.rows) == 1
+    assert table.left_out == (
+        "line 3: coordination is empty",
+        "line 4: no energy",
+        "line 5: -17.3 eV is no adsorption energy",
+    )
+    told = "\n".join(describe(table))
+    assert "1 energies of H on 1 bulks" in told
+    assert "3 rows left out" in told
+
+
+def test_rows_of_adsorbates_that_the_campaign_lacks_are_told(tmp_path: Path) -> None:
+    header = "adsorbate,mpid,coordination,energy_ev"
+    rows = ("H,mp-30,Cu,-0.2", "OH,mp-30,Cu,-0.2", "CO,mp-30,Cu,-0.5")
+    (table,) = read_sources(settings_of(tmp_path, *rows, header=header, adsorbate=None))
+    assert [row.adsorbate for row in table.rows] == ["H", "CO"]
+    assert table.left_out == ("line 3: of OH, not CO or H",)
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ("mp-30,Cu,1 1 1,Cu,,abc", ("line 3, energy_ev", "'abc'", "a number, in eV")),
+        ("mp-30,Cu,1 1 1,Cu,,nan", ("line 3, energy_ev", "'nan'")),
+        ("mp-30,Cu,1 1 1,Cu-Xx,,0.1", ("line 3, coordination", "'Cu-Xx'", "such as Cu-Cu-Pd")),
+        ("mp-30,Cu,1 1,Cu,,0.1", ("line 3, miller", "'1 1'", "three whole numbers")),
+        ("mp-30,Cu,1 1 1,Cu,Cu-Cu,0.1", ("line 3, neighborcoord", "'Cu-Cu'", "Cu:Al-Al|Al:Cu-Cu")),
+    ],
+)
+def test_a_value_that_cannot_be_read_is_refused_with_its_place(
+    tmp_path: Path, row: str, told: tuple[str, ...]
+) -> None:
+    with pytest.raises(ConfigError) as refused:
+        read_sources(settings_of(tmp_path, GOOD, row))
+    assert all(words in str(refused.value) for words in (*told, "old.csv"))
+
+
+@pytest.mark.parametrize(
+    ("header", "adsorbate", "told"),
+    [
+        ("mpid,coordination", "H", "no column delta_e_ev or energy_ev"),
+        ("mpid,energy_ev", "H", "no column coordination"),
+        ("coordination,energy_ev", "H", "no column mpid, bulk_source or formula"),
+        ("mpid,coordination,energy_ev", None, "no column adsorbate"),
+    ],
+)
+def test_a_file_that_lacks_a_column_is_refused(
+    tmp_path: Path, header: str, adsorbate: str | None, told: str
+) -> None:
+    with pytest.raises(ConfigError, match=told):
+        read_sources(settings_of(tmp_path, ",".join(["1"] * 3), header=header, adsorbate=adsorbate))
+
+
+def test_a_file_that_is_not_there_or_holds_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"gone\.csv cannot be read"):
+        read_sources(with_source(tmp_path / "gone.csv"))
+    with pytest.raises(ConfigError, match="no energy that is of use: it has no rows"):
+        read_sources(settings_of(tmp_path))
+
+
+def test_many_problems_are_told_at_once_but_not_all(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="and 3 more") as refused:
+        read_sources(settings_of(tmp_path, *itertools.repeat("mp-30,Cu,1 1 1,Cu,,abc", 8)))
+    assert str(refused.value).count("'abc'") == 5
+
+
+def test_files_count_from_the_campaign_file(tmp_path: Path) -> None:
+    text = json.dumps(
+        {
+            "name": "x",
+            "bulks": {"ids": ["mp-30"]},
+            "adsorbates": {"H": {}},
+            "recipe": "emt",
+            "surrogate": {"sources": [{"file": "old.csv"}]},
+        }
+    )
+    settings = parse_campaign(text, "x.yaml", tmp_path)
+    assert settings.surrogate.sources[0].file == str(tmp_path / "old.csv")
+    with pytest.raises(ConfigError, match=r"adsorbate 'OH'; allowed: H"):
+        parse_campaign(text.replace('"old.csv"', '"old.csv", "adsorbate": "OH"'), "x.yaml", tmp_path)
