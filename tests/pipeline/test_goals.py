@@ -13,7 +13,7 @@ from config.campaign import AcquisitionSettings, Budget, BulkSelection
 from config.loader import load_campaign
 from pipeline.campaign import Campaign
 from pipeline.domain import Observation
-from pipeline.drift import drift_document, in_words
+from pipeline.drift import Forecast, drift_document, in_words, round_rows
 from pipeline.ends import NothingLeft
 from pipeline.enumeration import store_bulks, store_sites, store_surfaces
 from pipeline.home import CampaignHome
@@ -242,3 +242,11 @@ def test_surfaces_are_ranked_by_their_chance_to_hit_for_all(campaign: Campaign) 
     with_predicted = joint_ranking(campaign, with_predicted=True)
     assert [r.surface for r in with_predicted] == ["Pd(100)", "Pd(111)", "Cu(100)", "Cu(111)"]
     assert [v.basis for v in with_predicted[2].verdicts] == ["predicted", "predicted"]
+
+
+def test_decisions_of_a_result_or_two_are_put_together_but_never_with_the_seed() -> None:
+    numbers = [0, 0, 0, 1, 1, 2, 3, 3, 4]
+    found = [Forecast(n, -0.3, -0.2, 0.1, 0.5, True, False) for n in numbers]
+    rows = round_rows(found, least=3)
+    assert [(r["first_round"], r["last_round"], r["n"]) for r in rows] == [(0, 0, 3), (1, 2, 3), (3, 4, 3)]
+    assert [r["first_round"] for r in round_rows(found, least=1)] == [0, 1, 2, 3, 4]
