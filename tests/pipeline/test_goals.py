@@ -162,6 +162,15 @@ def test_a_round_keeps_what_it_promises_and_what_is_left(campaign: Campaign) -> 
         choose_round(that(campaign, least_hits_per_cpu_hour=2 * found["hits_per_cpu_hour"]), 1, guesses, 2)
 
 
+def test_a_surface_that_is_known_to_be_a_hit_promises_no_new_one(campaign: Campaign) -> None:
+    guesses = predicted(campaign, H={"Cu(111)": -0.30, "Pd(111)": -0.27})
+    observe(campaign, on(campaign, "H", "Cu(111)")[0], -0.25)
+    record = choose_round(campaign, 1, guesses, 6)
+    assert ("H", "Cu(111)") in faces(campaign, record)
+    (of_h,) = (p for p in record.prospects if p.goal == "H")
+    assert of_h.hits + of_h.hits_left == pytest.approx(0.6826895, abs=1e-6)
+
+
 def test_for_all_adsorbates_at_once_a_surface_counts_once(campaign: Campaign) -> None:
     guesses = predicted(campaign, CO={"Pd(111)": -0.67}, H={"Pd(111)": -0.27})
     (promised,) = choose_round(that(campaign, goal="all"), 1, guesses, 2).prospects
