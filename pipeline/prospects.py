@@ -1,9 +1,9 @@
 """What a round's choice promises, and what is left to be found: new hits, by the predicted probabilities.
 
 With ``acquisition.goal: each``, a candidate that may decide the fate of its surface counts with the
-probability that its ΔE lies in the window, times that of its calculation to give an energy. With ``all``, each
-surface counts once, with the probability that its lowest ΔE of every adsorbate lies in the window. Surfaces
-that are known to be hits are no new ones, and do not count. Units: CPU-hours.
+probability that its ΔE lies in the window, times that of its calculation to give an energy. With ``all``,
+each surface counts once, with the probability that its lowest ΔE of every adsorbate lies in the window.
+Surfaces that are known to be hits are no new ones, and do not count. Units: CPU-hours.
 """
 
 from __future__ import annotations
