@@ -230,7 +230,7 @@ class AcquisitionSettings(StrictModel):
     """Whether strategies that rest on the probability of a hit weigh it with the chance, learned from
     failed and rejected calculations, that a candidate gives an energy at all."""
     least_hits_per_cpu_hour: float | None = Field(default=None, gt=0.0, examples=[0.01])
-    """The campaign stops when a round promises fewer hits than this for each CPU-hour, by the predicted
+    """The campaign stops when a round promises fewer new hits than this for each CPU-hour, by the predicted
     probabilities and the expected cost; never when left out."""
     exploration: float = Field(default=0.0, ge=0.0, le=1.0)
     """Share of each round spent on the candidates of which the surrogate knows least, so that one that is

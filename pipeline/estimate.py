@@ -85,6 +85,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "rounds": [{"round": n, "adsorption_energies": size} for n, size in enumerate(sizes)],
         "adsorption_energies": sum(sizes),
         "budget": budget.model_dump(mode="json"),
+        "least_hits_per_cpu_hour": plan.settings.acquisition.least_hits_per_cpu_hour,
         **cost,
         "exceeds_cpu_budget": cost["cpu_hours_estimated"] > budget.cpu_hours,
     }

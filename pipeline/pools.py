@@ -58,6 +58,11 @@ class Pool:
         """How many, from the first on, have not been chosen by this campaign."""
         return int(self.is_open.sum())
 
+    def is_hit(self) -> NDArray[np.bool_]:
+        """Tell which surfaces have their lowest computed ΔE in the window, of shape (n_surfaces,)."""
+        mask: NDArray[np.bool_] = np.abs(self.computed - self.target.target_ev) <= self.target.window_ev
+        return mask
+
     def contenders(self) -> NDArray[np.bool_]:
         """Tell which may decide the fate of their surface, of shape (n_candidates,)."""
         from surrogate.surfaces import contenders

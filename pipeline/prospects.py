@@ -1,9 +1,9 @@
-"""What a round's choice promises, and what is left to be found: by the predicted probabilities.
+"""What a round's choice promises, and what is left to be found: new hits, by the predicted probabilities.
 
-With ``acquisition.goal: each``, a candidate counts with the probability that its ΔE lies in the window,
-times that of its calculation to give an energy. With ``all``, each surface counts once, with the probability
-that its lowest ΔE of every adsorbate lies in the window; those that are known to be hits do not count. Among
-the candidates left, only those count that may decide the fate of their surface. Units: CPU-hours.
+With ``acquisition.goal: each``, a candidate that may decide the fate of its surface counts with the
+probability that its ΔE lies in the window, times that of its calculation to give an energy. With ``all``,
+each surface counts once, with the probability that its lowest ΔE of every adsorbate lies in the window.
+Surfaces that are known to be hits are no new ones, and do not count. Units: CPU-hours.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ def prospects(
         return (_for_all(pools, chosen, sum(hours.values())),)
     found = []
     for name, pool in pools.items():
-        promise = pool.to_choose_from(pool.is_open).promise()
-        is_left = pool.contenders()
-        is_left[chosen[name]] = False
-        hits, left = promise[chosen[name]].sum(), promise[is_left].sum()
-        found.append(Prospect(name, float(hits), hours[name], float(left)))
+        is_new = pool.contenders() & ~pool.is_hit()[pool.surface]
+        promise = np.where(is_new, pool.to_choose_from(pool.is_open).promise(), 0.0)
+        left = np.delete(promise, chosen[name])
+        hits = float(promise[chosen[name]].sum())
+        found.append(Prospect(name, hits, hours[name], float(left.sum())))
     return tuple(found)
 
 
@@ -60,9 +60,7 @@ def _for_all(
     pools: Mapping[str, Pool], chosen: Mapping[str, NDArray[np.int64]], cpu_hours: float
 ) -> Prospect:
     probability = np.prod([pool.surface_probability() for pool in pools.values()], axis=0)
-    is_known = np.all(
-        [np.abs(p.computed - p.target.target_ev) <= p.target.window_ev for p in pools.values()], axis=0
-    )
+    is_known = np.all([pool.is_hit() for pool in pools.values()], axis=0)
     is_chosen = np.zeros(len(probability), dtype=bool)
     is_contended = is_chosen.copy()
     for name, pool in pools.items():

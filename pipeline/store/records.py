@@ -102,11 +102,11 @@ class Prospect:
     goal: str
     """The adsorbate whose hits are counted; ``all`` where only surfaces count that hit for all of them."""
     hits: float
-    """Expected among the candidates chosen."""
+    """New ones expected among the candidates chosen."""
     cpu_hours: float
     """Expected cost of those."""
     hits_left: float
-    """Expected among the candidates left, of which at most one on each surface counts."""
+    """New ones expected among the candidates left."""
 
 
 @dataclass(frozen=True)

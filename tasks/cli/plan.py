@@ -97,5 +97,8 @@ def _print(console: Console, document: dict[str, Any]) -> None:
     console.print(
         f"estimated cost: {hours(document['cpu_hours_estimated'])} CPU-hours of a budget of {budget:g}"
     )
+    if document["least_hits_per_cpu_hour"] is not None:
+        least = document["least_hits_per_cpu_hour"]
+        console.print(f"it stops before that when a round promises fewer than {least:g} hits per CPU-hour")
     if document["exceeds_cpu_budget"]:
         console.print("[yellow]the budget of CPU-hours will be spent before the budget of calculations[/]")

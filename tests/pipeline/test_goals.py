@@ -13,7 +13,7 @@ from config.campaign import AcquisitionSettings, Budget, BulkSelection
 from config.loader import load_campaign
 from pipeline.campaign import Campaign
 from pipeline.domain import Observation
-from pipeline.drift import drift_document, in_words
+from pipeline.drift import Forecast, drift_document, in_words, round_rows
 from pipeline.ends import NothingLeft
 from pipeline.enumeration import store_bulks, store_sites, store_surfaces
 from pipeline.home import CampaignHome
@@ -162,6 +162,15 @@ def test_a_round_keeps_what_it_promises_and_what_is_left(campaign: Campaign) -> 
         choose_round(that(campaign, least_hits_per_cpu_hour=2 * found["hits_per_cpu_hour"]), 1, guesses, 2)
 
 
+def test_a_surface_that_is_known_to_be_a_hit_promises_no_new_one(campaign: Campaign) -> None:
+    guesses = predicted(campaign, H={"Cu(111)": -0.30, "Pd(111)": -0.27})
+    observe(campaign, on(campaign, "H", "Cu(111)")[0], -0.25)
+    record = choose_round(campaign, 1, guesses, 6)
+    assert ("H", "Cu(111)") in faces(campaign, record)
+    (of_h,) = (p for p in record.prospects if p.goal == "H")
+    assert of_h.hits + of_h.hits_left == pytest.approx(0.6826895, abs=1e-6)
+
+
 def test_for_all_adsorbates_at_once_a_surface_counts_once(campaign: Campaign) -> None:
     guesses = predicted(campaign, CO={"Pd(111)": -0.67}, H={"Pd(111)": -0.27})
     (promised,) = choose_round(that(campaign, goal="all"), 1, guesses, 2).prospects
@@ -242,3 +251,11 @@ def test_surfaces_are_ranked_by_their_chance_to_hit_for_all(campaign: Campaign) 
     with_predicted = joint_ranking(campaign, with_predicted=True)
     assert [r.surface for r in with_predicted] == ["Pd(100)", "Pd(111)", "Cu(100)", "Cu(111)"]
     assert [v.basis for v in with_predicted[2].verdicts] == ["predicted", "predicted"]
+
+
+def test_decisions_of_a_result_or_two_are_put_together_but_never_with_the_seed() -> None:
+    numbers = [0, 0, 0, 1, 1, 2, 3, 3, 4]
+    found = [Forecast(n, -0.3, -0.2, 0.1, 0.5, True, False) for n in numbers]
+    rows = round_rows(found, least=3)
+    assert [(r["first_round"], r["last_round"], r["n"]) for r in rows] == [(0, 0, 3), (1, 2, 3), (3, 4, 3)]
+    assert [r["first_round"] for r in round_rows(found, least=1)] == [0, 1, 2, 3, 4]
