@@ -183,8 +183,8 @@ class SurrogateSettings(StrictModel):
     """Energies from elsewhere to start from: another functional, code, campaign. Their level is learned, and
     they count only as far as they help to predict bulks held out."""
     share_adsorbates: bool = False
-    """Let the energies of the campaign's other adsorbates count in the same way. Training takes twice as
-    long, for errors that are about a hundredth smaller."""
+    """Let the energies of the campaign's other adsorbates count in the same way. Measured to help only where
+    fifty energies of one meet thousands of another; training takes twice as long."""
     pretrained: Literal["diep"] | None = None
     """Ask a pretrained potential (extra `mlip`) for ΔE of some sites before anything is computed: it ranks
     sites from the start, and its level is learned from the campaign's own energies."""
