@@ -47,6 +47,7 @@ SHELL_WIDTH_A = 0.35
 """:math:`w`, Å."""
 PROPERTIES = ("electronegativity", "cohesive_energy", "d_electrons")
 """What the sums are weighted by, besides one."""
+_ROUNDING = 1e-9
 DECIMALS = 3
 """Sums are rounded, so that sites that are the same by symmetry are equal."""
 COLUMNS = {f"shell_{radius:.1f}_{name}": "" for radius in SHELLS_A for name in ("atoms", *PROPERTIES)}
@@ -67,11 +68,6 @@ def site_geometries(places: Array, positions: Array, numbers: IntArray, radii: A
         Atomic numbers, shape (n_atoms,).
     radii
         Covalent radii, shape (n_atoms,), Å.
-
-    Raises
-    ------
-    ValueError
-        If there is no atom under a site for the probe to touch.
     """
     weights = np.column_stack([np.ones(len(numbers)), _standardised()[numbers - 1]])
     found = []
@@ -87,19 +83,15 @@ def site_geometries(places: Array, positions: Array, numbers: IntArray, radii: A
 def touching_heights(places: Array, positions: Array, radii: Array) -> Array:
     """Heights of the probe's centre where it first touches an atom, of shape (n_sites,), Å.
 
-    Raises
-    ------
-    ValueError
-        If there is no atom under a site for the probe to touch.
+    Over a hole that the probe would fall through, one takes its place that just fits.
     """
     heights = np.empty(len(places))
     for row, place in enumerate(places):
-        squares = (radii + PROBE_A) ** 2 - ((positions[:, :2] - place) ** 2).sum(axis=1)
-        under = squares > 0.0
-        if not under.any():
-            message = f"no atom lies under the site at {place[0]:.2f}, {place[1]:.2f} Å"
-            raise ValueError(message)
-        heights[row] = (positions[under, 2] + np.sqrt(squares[under])).max()
+        beside = np.linalg.norm(positions[:, :2] - place, axis=1)
+        reach = radii + max(PROBE_A, float((beside - radii).min()))
+        under = beside <= reach * (1.0 + _ROUNDING)
+        rise = np.sqrt(np.maximum(reach[under] ** 2 - beside[under] ** 2, 0.0))
+        heights[row] = (positions[under, 2] + rise).max()
     return heights
 
 
