@@ -175,7 +175,6 @@ def _cells(figures: dict[str, Any]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Accuracy of the surrogate, grouped by bulk")
     parser.add_argument("--data", type=Path, required=True, help="folder with the reference data")
-    parser.add_argument("--geometry", type=Path, help="folder to keep rebuilt geometries in; else none")
     parser.add_argument(
         "--sets", type=listed, default=[], help=f"all that are there, of {', '.join(READERS)}"
     )
@@ -189,7 +188,7 @@ def main() -> int:
     if unknown := set(options.models) - set(known):
         parser.error(f"unknown model {', '.join(sorted(unknown))}; known: {', '.join(known)}")
     results: dict[str, dict[str, Any]] = {}
-    for name, data in demand(options.data, options.sets, options.geometry).items():
+    for name, data in demand(options.data, options.sets).items():
         results[name] = {}
         if not options.json:
             heads = "".join(f"{head:>9s}" for head in HEADS.values())

@@ -129,7 +129,6 @@ def row(name: str, figures: dict[str, Any]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Hits found per calculation, on published energies")
     parser.add_argument("--data", type=Path, required=True, help="folder with the reference data")
-    parser.add_argument("--geometry", type=Path, help="folder to keep rebuilt geometries in; else none")
     parser.add_argument(
         "--sets", type=listed, default=[], help=f"of {', '.join(READERS)}; all that are there"
     )
@@ -147,7 +146,7 @@ def main() -> int:
         )
     looks = [int(n) for n in listed(options.labels)]
     results = {}
-    for name, data in demand(options.data, options.sets, options.geometry).items():
+    for name, data in demand(options.data, options.sets).items():
         pool = pool_of(data)
         if not options.json:
             n_surfaces = pool.surfaces_hit(np.arange(len(pool)))

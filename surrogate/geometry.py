@@ -45,7 +45,15 @@ SHELLS_A = np.arange(1.5, 5.01, 0.5)
 """Radii of the shells, Å."""
 SHELL_WIDTH_A = 0.35
 """:math:`w`, Å."""
-PROPERTIES = ("electronegativity", "cohesive_energy", "d_electrons")
+PROPERTIES = (
+    "electronegativity",
+    "cohesive_energy",
+    "d_electrons",
+    "row",
+    "p_electrons",
+    "molar_volume",
+    "ionisation_energy",
+)
 """What the sums are weighted by, besides one."""
 _ROUNDING = 1e-9
 DECIMALS = 3
