@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -98,3 +100,12 @@ def test_sites_that_differ_in_geometry_alone_are_told_apart():
     )
     mean, _ = surrogate.predict([low, high])
     assert mean[1] - mean[0] > 0.2
+
+
+def test_geometry_that_few_observations_have_sways_no_prediction():
+    plain = random_environments(60)
+    values = np.linspace(0.0, 1.0, len(COLUMNS))
+    sites = [replace(e, geometry=SiteGeometry.of(i * values)) for i, e in enumerate(plain[:5])] + plain[5:]
+    surrogate = AdsorptionSurrogate("CO", "neural_network").fit(sites, law(plain))
+    with_geometry = [replace(e, geometry=SiteGeometry.of(values)) for e in plain]
+    assert np.array_equal(surrogate.predict(with_geometry)[0], surrogate.predict(plain)[0])
