@@ -3,7 +3,8 @@
 The files are not part of this project (see the README beside them): ``gaspy_co_sites.csv.gz`` and
 ``gaspy_h_sites.csv.gz`` (Tran and Ulissi 2018; VASP, RPBE; coordination of the relaxed geometry, which
 flatters every model alike), ``mamun2019_h.csv.gz`` (Mamun et al., Sci. Data 6, 76 (2019); Quantum ESPRESSO,
-BEEF-vdW). Crystals come from the built-in library where it holds them. Units: eV, Å.
+BEEF-vdW). Crystals come from the built-in library where it holds them; the geometry of GASpy's sites too, on
+request (:mod:`benchmarks.rebuilt_sites`). Units: eV, Å.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ import csv
 import gzip
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from benchmarks.rebuilt_sites import Face, rebuilt
 from pipeline.structures.context import bulk_context
 from pipeline.structures.library import library
 from surrogate.sites import BulkContext, Shell, SiteEnvironment, shell_of
@@ -66,22 +68,32 @@ class Labelled:
         return numbers
 
 
-def load_all(folder: Path) -> dict[str, Labelled]:
+def load_all(folder: Path, geometry: Path | None = None) -> dict[str, Labelled]:
     """Read every data set that a folder holds, in the order of :data:`READERS`."""
-    return {name: load(folder, name) for name in READERS if (folder / READERS[name].file).is_file()}
+    return {name: load(folder, name, geometry) for name in READERS if (folder / READERS[name].file).is_file()}
 
 
-def load(folder: Path, name: str) -> Labelled:
-    """Read one data set of :data:`READERS` from a folder."""
+def load(folder: Path, name: str, geometry: Path | None = None) -> Labelled:
+    """Read one data set of :data:`READERS` from a folder.
+
+    Parameters
+    ----------
+    geometry
+        Folder to keep rebuilt geometries in, which take two CPU-minutes to make; None leaves them out.
+    """
     reader = READERS[name]
     with gzip.open(folder / reader.file, "rt", encoding="utf-8") as handle:
         kept = [row for row in csv.DictReader(handle) if abs(float(row["energy_eV"])) < OUTLIER_EV]
     sites = [(row, site) for row in kept if (site := reader.site(row)) is not None]
+    environments = [site for _, site in sites]
+    if geometry is not None and reader.face is not None:
+        found = rebuilt([reader.face(row) for row, _ in sites], environments, geometry)
+        environments = [replace(e, geometry=g) for e, g in zip(environments, found, strict=True)]
     surfaces: dict[tuple[str, ...], int] = {}
     return Labelled(
         name=name,
         adsorbate=reader.adsorbate,
-        environments=[site for _, site in sites],
+        environments=environments,
         delta_e=np.array([float(row["energy_eV"]) for row, _ in sites]),
         bulks=np.array([row[reader.bulk] for row, _ in sites]),
         surfaces=np.array(
@@ -90,13 +102,13 @@ def load(folder: Path, name: str) -> Labelled:
     )
 
 
-def demand(folder: Path, names: Sequence[str] = ()) -> dict[str, Labelled]:
-    """Read data sets, or end the program with 2 and say what is missing."""
+def demand(folder: Path, names: Sequence[str] = (), geometry: Path | None = None) -> dict[str, Labelled]:
+    """Read data sets as :func:`load` does, or end the program with 2 and say what is missing."""
     unknown = set(names) - set(READERS)
     if unknown:
         sys.exit(_said(f"unknown data set {', '.join(sorted(unknown))}; known: {', '.join(READERS)}"))
     missing = [READERS[name].file for name in names if not (folder / READERS[name].file).is_file()]
-    found = {} if missing else load_all(folder)
+    found = {} if missing else load_all(folder, geometry)
     if missing or not found:
         wanted = ", ".join(missing or [reader.file for reader in READERS.values()])
         sys.exit(_said(f"cannot run: {folder} lacks {wanted}"))
@@ -140,6 +152,26 @@ def _gaspy_h(row: Row) -> SiteEnvironment | None:
         second_shell=shell_of(_symbols(row["outer8"])),
         bulk=known or BulkContext(_composition(row["formula"])),
     )
+
+
+MILLER_OF_CLASS = {
+    1: (1, 0, 0), 2: (1, 1, 1), 3: (1, 0, 2), 5: (1, 1, 0), 6: (2, 2, 1), 7: (0, 0, 1), 8: (2, 1, 1),
+    9: (2, 1, 0), 10: (0, 1, 0), 11: (1, 0, -1), 12: (1, 0, 1), 14: (2, 1, 2), 15: (1, 1, 2),
+    16: (1, 2, 0), 17: (0, 1, 1),
+}  # fmt: skip
+"""Faces behind the numbers in the rows of H, told by the whole structures that are published of some rows;
+6, 14 and 16 by the shifts, which fall between atomic planes of these faces. Rarer ones are not known."""
+
+
+def _gaspy_co_face(row: Row) -> Face:
+    miller = (int(row["h"]), int(row["k"]), int(row["l"]))
+    return Face(row["mpid"], miller, float(row["shift"]), row["top"] == "1")
+
+
+def _gaspy_h_face(row: Row) -> Face | None:
+    miller = MILLER_OF_CLASS.get(int(row["miller_class"]))
+    # Here 0 is the upper side, as the whole structures show.
+    return None if miller is None else Face(row["mpid"], miller, float(row["shift"]), row["top"] == "0")
 
 
 def _symbols(joined: str) -> list[str]:
@@ -216,6 +248,8 @@ class Reader:
     """Column that folds are grouped by."""
     surface_columns: tuple[str, ...]
     site: Callable[[Row], SiteEnvironment | None]
+    face: Callable[[Row], Face | None] | None = None
+    """Surface to rebuild; None where no crystal is published."""
 
     def surface(self, row: Row) -> tuple[str, ...]:
         """What sites of one surface have in common."""
@@ -229,10 +263,20 @@ def _plain(value: str) -> str:
 
 READERS: Mapping[str, Reader] = {
     "gaspy_co": Reader(
-        "gaspy_co_sites.csv.gz", "CO", "mpid", ("mpid", "h", "k", "l", "shift", "top"), _gaspy_co
+        "gaspy_co_sites.csv.gz",
+        "CO",
+        "mpid",
+        ("mpid", "h", "k", "l", "shift", "top"),
+        _gaspy_co,
+        _gaspy_co_face,
     ),
     "gaspy_h": Reader(
-        "gaspy_h_sites.csv.gz", "H", "mpid", ("mpid", "miller_class", "shift", "top"), _gaspy_h
+        "gaspy_h_sites.csv.gz",
+        "H",
+        "mpid",
+        ("mpid", "miller_class", "shift", "top"),
+        _gaspy_h,
+        _gaspy_h_face,
     ),
     "mamun_h": Reader("mamun2019_h.csv.gz", "H", "slab_composition", ("slab_composition", "facet"), _mamun),
 }

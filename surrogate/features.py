@@ -11,7 +11,8 @@ Groups of features, each a choice of :class:`SiteFeatures`:
   properties of its own neighbours;
 - ``strain``: volume and bond lengths of the crystal against those of its pure elements;
 - ``bulk``: mean and standard deviation of the properties over the crystal;
-- ``miller``: the face.
+- ``miller``: the face;
+- ``geometry``: where the atoms around the site lie before anything relaxes (:mod:`surrogate.geometry`).
 
 Nothing is learned from energies, so that a site has the same features in every round. What is not known of
 a site is NaN. Lengths in Å, volumes in Å³, other units as in :data:`surrogate.element_properties.UNITS`.
@@ -26,6 +27,7 @@ import numpy as np
 from config.errors import ConfigError
 from surrogate.element_properties import PROPERTIES, UNITS, element_property, property_table
 from surrogate.elements import SYMBOLS
+from surrogate.geometry import COLUMNS, geometry_features
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float32]
 
-FEATURE_VERSION = "shells-1"
+FEATURE_VERSION = "shells-2"
 """Changes whenever the same site would get other features."""
 STATISTICS = ("mean", "std", "min", "max")
 _CM3_PER_MOL = 1.0 / 0.602214076
@@ -259,9 +261,10 @@ GROUPS: dict[str, tuple[dict[str, str], Callable[[_Sites], Array]]] = {
     "strain": (_STRAIN, _strain),
     "bulk": (_named("bulk", ("mean", "std")), _bulk),
     "miller": (dict.fromkeys(("miller_least", "miller_middle", "miller_greatest"), ""), _miller),
+    "geometry": (COLUMNS, lambda sites: geometry_features(sites.environments)),
 }
 """Each group's columns with their units, and what computes them."""
-DEFAULT_GROUPS = ("first", "second", "sizes", "coordination", "binders", "strain")
+DEFAULT_GROUPS = ("first", "second", "sizes", "coordination", "binders", "strain", "geometry")
 
 
 class SiteFeatures:

@@ -62,6 +62,8 @@ _FAR = 5.0
 """Inputs further from the mean than so many standard deviations are taken to be there."""
 MIN_OBSERVATIONS = 20
 """Below, the model is its prior, moved to the mean of the observations."""
+_KNOWN_SHARE = 0.5
+"""Features that fewer observations have are left out: what few have taught would sway all predictions."""
 _CHUNK = 20_000
 
 
@@ -248,12 +250,13 @@ class NeuralNetworkModel:
         return {"n_networks": len(self._networks), "hidden": list(_HIDDEN)}
 
     def _standardise(self, features: Array) -> Array:
-        """Learn the scale of the features, and drop those that never change or are never known."""
+        """Learn the scale of the features, and drop those that never change or are rarely known."""
         is_known = ~np.isnan(features)
         n_known = np.maximum(is_known.sum(axis=0), 1)
         centre = np.where(is_known, features, 0.0).sum(axis=0) / n_known
         spread = np.sqrt(np.where(is_known, (features - centre) ** 2, 0.0).sum(axis=0) / n_known)
-        self._columns = np.flatnonzero(spread > 1e-6 * (1.0 + np.abs(centre)))
+        is_usual = is_known.mean(axis=0) >= _KNOWN_SHARE
+        self._columns = np.flatnonzero(is_usual & (spread > 1e-6 * (1.0 + np.abs(centre))))
         self._centre = centre[self._columns].astype(np.float32)
         self._spread = spread[self._columns].astype(np.float32)
         return self._scaled(features)

@@ -7,7 +7,7 @@ Whatever is not known is left out and costs accuracy, nothing else. Units: Å.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -35,6 +35,23 @@ class BulkContext:
 
 
 @dataclass(frozen=True)
+class SiteGeometry:
+    """Distances around a site as numbers: what :mod:`surrogate.geometry` makes of them."""
+
+    packed: bytes = field(repr=False)
+    """Single precision: of a million sites, a tuple of numbers each would not fit into memory."""
+
+    @classmethod
+    def of(cls, values: NDArray[np.floating]) -> SiteGeometry:
+        """Pack numbers of any shape."""
+        return cls(np.asarray(values, np.float32).tobytes())
+
+    def values(self) -> NDArray[np.float32]:
+        """Numbers in the order of :data:`surrogate.geometry.COLUMNS`, of shape (n_columns,)."""
+        return np.frombuffer(self.packed, np.float32)
+
+
+@dataclass(frozen=True)
 class SiteEnvironment:
     """What surrounds a site, as far as the surrogate knows."""
 
@@ -50,6 +67,8 @@ class SiteEnvironment:
     """The face."""
     beneath: Shell | None = None
     """Atoms straight below the site, under the first shell: one at an hcp hollow, none at an fcc hollow."""
+    geometry: SiteGeometry | None = None
+    """Where the atoms around the site lie before anything relaxes."""
 
     def canonical(self) -> tuple[Shell, Shell]:
         """Both shells with their elements merged and sorted; equal where the shells are the same."""

@@ -6,14 +6,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipeline.structures.environment import DEPTH_A, periodic_copies
 from surrogate.sites import BulkContext, SiteEnvironment, shell_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ase import Atoms
+    from numpy.typing import NDArray
 
     from pipeline.domain import Bulk, Site, Surface
+    from surrogate.sites import SiteGeometry
 
 REACH_A = 6.0
 """Atoms of two elements that come no closer than this have no bond worth telling."""
@@ -49,12 +52,46 @@ def bulk_context(atoms: Atoms) -> BulkContext:
     )
 
 
+def site_geometries(atoms: Atoms, places: NDArray[np.float64]) -> list[SiteGeometry]:
+    """Describe where the atoms around places on an unrelaxed surface lie.
+
+    Parameters
+    ----------
+    atoms
+        The surface, as :class:`pipeline.domain.Surface` holds it: top at high z, periodic in the plane.
+    places
+        Lateral positions, in the cell or close to it, shape (n_sites, 2), Å.
+
+    Returns
+    -------
+    list of SiteGeometry
+        The same for every choice of the cell and every depth of the surface that tells sites apart.
+    """
+    from ase.data import covalent_radii
+
+    from surrogate import geometry
+
+    shallow = atoms[atoms.positions[:, 2] > atoms.positions[:, 2].max() - DEPTH_A]
+    positions, index = periodic_copies(shallow, geometry.REACH_A)
+    numbers = shallow.numbers[index]
+    return geometry.site_geometries(places, positions, numbers, covalent_radii[numbers])
+
+
 def site_environments(
     bulks: Iterable[Bulk], surfaces: Iterable[Surface], sites: Iterable[Site]
 ) -> dict[str, SiteEnvironment]:
     """Describe sites by id, each with the face and the crystal that it is on, which are among those given."""
     contexts = {bulk.id: bulk_context(bulk.atoms) for bulk in bulks}
-    faces = {surface.id: surface.miller for surface in surfaces}
+    by_id = {surface.id: surface for surface in surfaces}
+    sites = list(sites)
+    on_surface: dict[str, list[Site]] = {}
+    for site in sites:
+        on_surface.setdefault(site.surface_id, []).append(site)
+    geometries: dict[str, SiteGeometry] = {}
+    for surface_id, group in on_surface.items():
+        places = np.array([site.position[:2] for site in group])
+        described = site_geometries(by_id[surface_id].atoms, places)
+        geometries |= {site.id: found for site, found in zip(group, described, strict=True)}
     return {
         site.id: SiteEnvironment(
             first_shell=site.first_shell,
@@ -62,7 +99,8 @@ def site_environments(
             neighbours=site.neighbours,
             beneath=site.beneath,
             bulk=contexts[site.bulk_id],
-            miller=faces[site.surface_id],
+            miller=by_id[site.surface_id].miller,
+            geometry=geometries[site.id],
         )
         for site in sites
     }

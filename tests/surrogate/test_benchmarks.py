@@ -41,6 +41,18 @@ def test_says_that_it_cannot_run_without_the_data(name, tmp_path):
     assert "gaspy_co_sites.csv.gz" in done.stderr
 
 
+def test_geometry_says_what_it_cannot_rebuild(folder, tmp_path):
+    """The made-up rows lie on no crystal of the library whose sites they could be."""
+    for data, sets, missing in (
+        (tmp_path, "gaspy_co", "gaspy_co_sites.csv.gz"),
+        (folder, "mamun_h", "mamun_h"),
+        (folder, "gaspy_h", "fewer than"),
+    ):
+        done = run("geometry", "--data", str(data), "--keep", str(tmp_path / "kept"), "--sets", sets)
+        assert done.returncode == 2
+        assert missing in done.stderr
+
+
 @pytest.mark.parametrize(("name", "option"), [("accuracy", "--models"), ("replay", "--strategies")])
 def test_a_name_that_is_none_is_refused_with_those_that_are(name, option, folder):
     done = run(name, "--data", str(folder), option, "magic")
