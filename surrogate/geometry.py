@@ -25,6 +25,7 @@ import numpy as np
 
 from surrogate.element_properties import PROPERTIES as ELEMENT_PROPERTIES
 from surrogate.element_properties import property_table
+from surrogate.elements import atomic_number
 from surrogate.sites import SiteGeometry
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from surrogate.sites import SiteEnvironment
+    from surrogate.sites import Shell, SiteEnvironment
 
     Array = NDArray[np.float64]
     IntArray = NDArray[np.int64]
@@ -45,6 +46,8 @@ SHELLS_A = np.arange(1.5, 5.01, 0.5)
 """Radii of the shells, Å."""
 SHELL_WIDTH_A = 0.35
 """:math:`w`, Å."""
+BINDING_A = 2.5
+"""Shells up to here hold the binding atoms: the probe touches them at about 2 Å."""
 PROPERTIES = (
     "electronegativity",
     "cohesive_energy",
@@ -110,6 +113,33 @@ def geometry_features(environments: Sequence[SiteEnvironment]) -> NDArray[np.flo
     packed = b"".join(environments[i].geometry.packed for i in known)  # type: ignore[union-attr]
     matrix[known] = np.frombuffer(packed, np.float32).reshape(-1, len(COLUMNS))
     return matrix
+
+
+def redecorated(
+    geometry: SiteGeometry, before: tuple[Shell, Shell], after: tuple[Shell, Shell]
+) -> SiteGeometry:
+    """Put other elements in the same places.
+
+    Sums over plain atoms stay. Those weighted by properties move with the mean property of the binding atoms,
+    up to :data:`BINDING_A`, and of their neighbours beyond.
+
+    Parameters
+    ----------
+    before, after
+        First and second shell of the site that the geometry is of, and of the one that it is to be of.
+    """
+    shifts = [_mean(new) - _mean(old) for old, new in zip(before, after, strict=True)]
+    sums = geometry.values().reshape(len(SHELLS_A), 1 + len(PROPERTIES)).astype(float)
+    sums[:, 1:] += sums[:, :1] * np.where(SHELLS_A[:, None] <= BINDING_A, *shifts)
+    return SiteGeometry.of(np.round(sums, DECIMALS))
+
+
+def _mean(shell: Shell) -> Array:
+    """Mean of the weighting properties over a shell; 0, that of all elements, where it is empty."""
+    total = sum(n for _, n in shell)
+    weighted = [n * _standardised()[atomic_number(symbol) - 1] for symbol, n in shell]
+    mean: Array = sum(weighted, np.zeros(len(PROPERTIES))) / max(total, 1)
+    return mean
 
 
 @cache

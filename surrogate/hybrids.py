@@ -8,6 +8,7 @@ A *fact* is something that a chemist would say of a site in one breath:
 - ``neighbouring elements``: of which elements the surroundings are;
 - ``coordination``: how many neighbours the binding atoms have;
 - ``crystal``: its density, and how its bonds are strained;
+- ``distances``: where the atoms around it lie, whatever their elements (:mod:`surrogate.geometry`);
 - every other field of :class:`surrogate.sites.SiteEnvironment`, as a whole.
 
 A hybrid has to be a site that could exist, or the surrogate is asked about nonsense. So the first four
@@ -30,13 +31,14 @@ import numpy as np
 
 from surrogate.element_properties import element_property
 from surrogate.elements import atomic_number
+from surrogate.geometry import redecorated
 from surrogate.sites import SiteEnvironment, canonical_shell, shell_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from collections.abc import Set as AbstractSet
 
-    from surrogate.sites import BulkContext, Shell
+    from surrogate.sites import BulkContext, Shell, SiteGeometry
 
     Neighbours = tuple[tuple[str, Shell], ...]
     _Layout = tuple[Shell, Shell, Neighbours]
@@ -46,7 +48,7 @@ BINDERS, KIND = "binding elements", "site type"
 AROUND, COORDINATION = "neighbouring elements", "coordination"
 CRYSTAL = "crystal"
 _SHELLS = (BINDERS, KIND, AROUND, COORDINATION)
-_FIELD_WORDS = {"beneath": "what lies beneath", "miller": "face"}
+_FIELD_WORDS = {"beneath": "what lies beneath", "miller": "face", "geometry": "distances"}
 _WHOLE = {
     _FIELD_WORDS.get(f.name, f.name): f.name
     for f in fields(SiteEnvironment)
@@ -72,12 +74,13 @@ def hybrid(site: SiteEnvironment, other: SiteEnvironment, taken: AbstractSet[str
         return source[KIND]
     layouts = {id(s): _layout(s) for s in (site, other)}
     first, second, neighbours = _laid_out(*(layouts[id(source[fact])] for fact in _SHELLS))
+    whole = {name: getattr(source[fact], name) for fact, name in _WHOLE.items()}
     return SiteEnvironment(
         first_shell=first,
         second_shell=second,
         neighbours=neighbours,
         bulk=_with_bonds(source[CRYSTAL].bulk, first),
-        **{name: getattr(source[fact], name) for fact, name in _WHOLE.items()},
+        **{**whole, "geometry": _decorated(source[_FIELD_WORDS["geometry"]], first, second)},
     )
 
 
@@ -266,7 +269,22 @@ def _renewed(site: SiteEnvironment, first: Shell, second: Shell, neighbours: Nei
         second_shell=second,
         neighbours=neighbours,
         bulk=_with_bonds(site.bulk, first),
+        geometry=_decorated(site, first, second),
     )
+
+
+def _decorated(site: SiteEnvironment, first: Shell, second: Shell) -> SiteGeometry | None:
+    """Geometry of a site with the elements of other shells in its places."""
+    if site.geometry is None or (site.first_shell, site.second_shell) == (first, second):
+        return site.geometry
+    return _redecorated(site.geometry, site.first_shell, site.second_shell, first, second)
+
+
+@lru_cache(maxsize=4096)
+def _redecorated(
+    geometry: SiteGeometry, first: Shell, second: Shell, new_first: Shell, new_second: Shell
+) -> SiteGeometry:
+    return redecorated(geometry, (first, second), (new_first, new_second))
 
 
 def _with_bonds(bulk: BulkContext | None, first: Shell) -> BulkContext | None:

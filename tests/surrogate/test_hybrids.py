@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import fields
+from dataclasses import fields, replace
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from surrogate.element_properties import element_property
+from surrogate.elements import atomic_number
+from surrogate.geometry import COLUMNS, PROPERTIES, SHELLS_A
 from surrogate.hybrids import (
     AROUND,
     BINDERS,
@@ -22,7 +26,7 @@ from surrogate.hybrids import (
     with_one_binder,
     with_one_neighbour,
 )
-from surrogate.sites import BulkContext, SiteEnvironment, shell_of
+from surrogate.sites import BulkContext, SiteEnvironment, SiteGeometry, shell_of
 from tests.surrogate.worlds import METALS
 
 
@@ -46,7 +50,9 @@ def whole_sites(draw) -> SiteEnvironment:
         volume_per_atom=draw(st.floats(10.0, 25.0)),
         bonds=tuple((a, a, draw(st.floats(2.2, 3.2))) for a in everyone),
     )
+    numbers = draw(st.lists(st.floats(-2, 2, width=16), min_size=len(COLUMNS), max_size=len(COLUMNS)))
     return SiteEnvironment(
+        geometry=SiteGeometry.of(np.array(numbers)),
         first_shell=shell_of(atoms),
         second_shell=shell_of(a for around in outer for a in around),
         neighbours=tuple(sorted((a, shell_of(around)) for a, around in pairs)),
@@ -172,3 +178,21 @@ def test_facts_are_told_in_the_fields_words():
     ]  # fmt: skip
     bare = SiteEnvironment((("Cu", 1),), ())
     assert {told(fact, bare) for fact in FACTS if fact not in {BINDERS, KIND}} == {"not known"}
+
+
+def test_the_distances_stay_where_elements_change():
+    """Sums over plain atoms are kept; those by properties become those of the new element."""
+    plain = np.linspace(0.1, 2.0, len(SHELLS_A))
+    weights = {metal: geometry_of_one(metal) for metal in ("Cu", "Pd")}
+    copper = SiteGeometry.of(plain[:, None] * np.r_[1.0, weights["Cu"]])
+    site = replace(hollow("Cu", "Cu"), geometry=copper)
+    made = hybrid(hollow("Pd", "Pd"), site, {BINDERS, AROUND}).geometry
+    expected = plain[:, None] * np.r_[1.0, weights["Pd"]]
+    assert made.values() == pytest.approx(expected.ravel(), abs=1e-3)
+
+
+def geometry_of_one(metal: str) -> np.ndarray:
+    """Properties of an element as the geometry is weighted by them."""
+    names = list(PROPERTIES)
+    tables = [element_property(name) for name in names]
+    return np.array([(t[atomic_number(metal) - 1] - t.mean()) / t.std() for t in tables])
