@@ -16,6 +16,7 @@ import numpy as np
 from config.errors import ConfigError
 from pipeline.learning import latest_predictions, lowest_by_site
 from pipeline.results import ranking
+from pipeline.sources import read_sources, sources_of
 from surrogate.features import FEATURE_VERSION
 from surrogate.sites import distinct
 
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
     from pipeline.campaign import Campaign
     from pipeline.domain import Observation
     from pipeline.learning import Predictions
+    from pipeline.store.records import ModelRecord
     from surrogate.models import AdsorptionSurrogate
     from surrogate.sites import SiteEnvironment
+    from surrogate.transfer import Source
 
 N_BACKGROUND = 30
 """Sites that stand for the typical one."""
@@ -48,6 +51,8 @@ class Rebuilt:
     surrogate: AdsorptionSurrogate
     observations: list[Observation]
     """What it was trained on."""
+    sources: list[Source]
+    """Energies from elsewhere that it was trained with."""
     predictions: Predictions
     """What was kept of it."""
     difference_ev: float
@@ -75,15 +80,14 @@ def rebuilt(campaign: Campaign, adsorbate: str) -> Rebuilt:
     from surrogate.models import AdsorptionSurrogate
 
     predictions = _predictions(campaign, adsorbate)
-    record = next(
-        m
-        for m in campaign.store.models(campaign.name)
-        if (m.round, m.adsorbate) == (predictions.round, adsorbate)
-    )
-    training = set(record.training_ids)
-    found = [o for o in campaign.observations(adsorbate) if o.calculation_id in training]
-    observations = lowest_by_site(found)
-    known = campaign.environments
+    models = campaign.store.models(campaign.name)
+    records = {m.adsorbate: m for m in models if m.round == predictions.round}
+    record, known = records[adsorbate], campaign.environments
+    learned = {name: _learned_from(campaign, m) for name, m in records.items()}
+    observations = learned.pop(adsorbate)
+    shares = campaign.settings.surrogate.share_adsorbates
+    tables = read_sources(campaign.settings)
+    sources = sources_of(campaign, adsorbate, tables, learned if shares else {})
     # The automatic choice is not made again: it depends on the time that there was.
     chosen = record.record["parameters"].get("chosen", record.record["model"])
     surrogate = AdsorptionSurrogate(record.record["adsorbate"], chosen, seed=record.record["seed"])
@@ -91,11 +95,18 @@ def rebuilt(campaign: Campaign, adsorbate: str) -> Rebuilt:
         [known[o.site_id] for o in observations],
         np.array([o.delta_e_ev for o in observations]),
         [o.bulk_id for o in observations],
+        sources,
     )
     rows = np.unique(np.linspace(0, len(predictions.site_ids) - 1, N_CHECKED).astype(int))
     again, _ = surrogate.predict([known[predictions.site_ids[i]] for i in rows])
     difference = float(np.abs(again - predictions.mean_ev[rows]).max())
-    return Rebuilt(adsorbate, surrogate, observations, predictions, difference)
+    return Rebuilt(adsorbate, surrogate, observations, sources, predictions, difference)
+
+
+def _learned_from(campaign: Campaign, record: ModelRecord) -> list[Observation]:
+    ids = set(record.training_ids)
+    found = [o for o in campaign.observations(record.adsorbate) if o.calculation_id in ids]
+    return lowest_by_site(found)
 
 
 def _predictions(campaign: Campaign, adsorbate: str) -> Predictions:
@@ -219,6 +230,7 @@ def campaign_document(campaign: Campaign, model: Rebuilt) -> dict[str, Any]:
         np.array([o.delta_e_ev for o in model.observations]),
         [o.bulk_id for o in model.observations],
         campaign.settings.seed,
+        model.sources,
     )
     importances = found.importances()
     n_known, _ = _known_elements(campaign, model)

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 
     from surrogate.models import AdsorptionSurrogate
     from surrogate.sites import Shell, SiteEnvironment
+    from surrogate.transfer import Source
 
     Array = NDArray[np.float64]
     MeanAndStd = tuple[Array, Array]
@@ -213,6 +214,7 @@ def held_out_importances(
     delta_e: Array,
     groups: Sequence[str],
     seed: int = 0,
+    sources: Sequence[Source] = (),
 ) -> dict[str, float] | None:
     """By how much the mean absolute error on unseen bulks grows when a fact is of another site, eV.
 
@@ -228,6 +230,9 @@ def held_out_importances(
         Deals the bulks into folds and the facts to sites. Folds are left out until there are
         :data:`ENOUGH_HELD_OUT` predictions.
 
+    sources
+        Energies from elsewhere that the surrogates may use.
+
     Returns
     -------
     dict or None
@@ -242,7 +247,7 @@ def held_out_importances(
     for fold in np.unique(folds):
         inside, outside = (np.flatnonzero(side).tolist() for side in (folds != fold, folds == fold))
         surrogate = factory().fit(
-            [environments[i] for i in inside], delta_e[inside], [groups[i] for i in inside]
+            [environments[i] for i in inside], delta_e[inside], [groups[i] for i in inside], sources
         )
         held_out = [environments[i] for i in outside]
         asked = list(held_out)
