@@ -83,11 +83,9 @@ def rebuilt(campaign: Campaign, adsorbate: str) -> Rebuilt:
     models = campaign.store.models(campaign.name)
     records = {m.adsorbate: m for m in models if m.round == predictions.round}
     record, known = records[adsorbate], campaign.environments
-    learned = {name: _learned_from(campaign, m) for name, m in records.items()}
-    observations = learned.pop(adsorbate)
-    shares = campaign.settings.surrogate.share_adsorbates
-    tables = read_sources(campaign.settings)
-    sources = sources_of(campaign, adsorbate, tables, learned if shares else {})
+    observed = {name: _learned_from(campaign, m) for name, m in records.items()}
+    observations = observed[adsorbate]
+    sources = sources_of(campaign, adsorbate, read_sources(campaign.settings), observed)
     # The automatic choice is not made again: it depends on the time that there was.
     chosen = record.record["parameters"].get("chosen", record.record["model"])
     surrogate = AdsorptionSurrogate(record.record["adsorbate"], chosen, seed=record.record["seed"])

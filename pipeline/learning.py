@@ -128,7 +128,6 @@ def _train(
     with_metrics: bool,
 ) -> Trained:
     from surrogate.models import AdsorptionSurrogate
-    from surrogate.published import published
 
     known = campaign.environments
     observations = observed[adsorbate]
@@ -142,13 +141,7 @@ def _train(
 
     surrogate = factory()
     bulks = [o.bulk_id for o in observations]
-    shares = campaign.settings.surrogate.share_adsorbates
-    others = {name: seen for name, seen in observed.items() if shares and name != adsorbate}
-    sources = [
-        *sources_of(campaign, adsorbate, tables, others),
-        *campaign.guesses.get(adsorbate, ()),
-        *published(key, len(delta_e)),
-    ]
+    sources = sources_of(campaign, adsorbate, tables, observed)
     surrogate.fit(environments, delta_e, bulks, sources)
     mean, std = surrogate.predict(list(known.values()))
     metrics = _grouped_metrics(factory, environments, delta_e, bulks, sources) if with_metrics else {}

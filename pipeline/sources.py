@@ -121,17 +121,24 @@ def describe(table: SourceTable) -> list[str]:
 
 
 def sources_of(
-    campaign: Campaign, adsorbate: str, tables: Sequence[SourceTable], others: Mapping[str, list[Observation]]
+    campaign: Campaign,
+    adsorbate: str,
+    tables: Sequence[SourceTable],
+    observed: Mapping[str, list[Observation]],
 ) -> list[Source]:
-    """Everything from elsewhere that may tell of an adsorbate.
+    """Everything but its own observations that may tell of an adsorbate, as the settings will have it.
 
     Parameters
     ----------
     tables
         The campaign's files.
-    others
-        Observations of the campaign's other adsorbates that are to count.
+    observed
+        Observations of all its adsorbates.
     """
+    from surrogate.published import published
+
+    shares = campaign.settings.surrogate.share_adsorbates
+    others = {name: seen for name, seen in observed.items() if shares and name != adsorbate}
     known = {name: bulk for bulk in campaign.bulks for name in (bulk.id, bulk.source_id)}
     found = [_source(table, adsorbate, _crystals(table, known)) for table in tables]
     for name, observations in others.items():
@@ -139,6 +146,8 @@ def sources_of(
             environments = [campaign.environments[o.site_id] for o in observations]
             energies = np.array([o.delta_e_ev for o in observations])
             found.append(Source(name, environments, energies, [o.bulk_id for o in observations], "other"))
+    found += campaign.guesses.get(adsorbate, ())
+    found += published(campaign.settings.species(adsorbate).key, len(observed.get(adsorbate, ())))
     return [source for source in found if source is not None]
 
 
