@@ -170,6 +170,8 @@ def _distinct(
     Crystals are told apart by identity: comparing their bonds would take longer than predicting twice. No
     model looks at the face beyond what it leaves of the neighbours.
     """
-    _, place = distinct([(e.first_shell, e.second_shell, e.neighbours, id(e.bulk)) for e in environments])
+    _, place = distinct(
+        [(e.first_shell, e.second_shell, e.neighbours, e.beneath, id(e.bulk)) for e in environments]
+    )
     _, first = np.unique(place, return_index=True)
     return [environments[i] for i in first], place
