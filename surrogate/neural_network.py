@@ -37,7 +37,8 @@ _FAR = 5.0
 """Inputs further from the mean than so many standard deviations are taken to be there."""
 MIN_OBSERVATIONS = 20
 """Below, the model is its prior, moved to the mean of the observations."""
-_CHUNK = 20_000
+_CHUNK, _PIECE = 20_000, 1_000
+"""Sites whose features are computed at a time, and those that networks see: what fits into cache."""
 
 
 class _Scale:
@@ -147,6 +148,10 @@ class NeuralNetworkModel:
         self, networks: list[Network], inputs: Inputs
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Mean of the networks; standard deviation from their scales and from how far they disagree."""
+        if len(inputs.counts) > _PIECE:
+            pieces = np.split(np.arange(len(inputs.counts)), range(_PIECE, len(inputs.counts), _PIECE))
+            parts = [self._combine(networks, inputs.take(rows)) for rows in pieces]
+            return np.concatenate([mean for mean, _ in parts]), np.concatenate([std for _, std in parts])
         outputs = [network.predict(inputs) for network in networks]
         means = np.array([mean for mean, _ in outputs], dtype=float)
         log_scale = np.mean([log_scale for _, log_scale in outputs], axis=0, dtype=float)
