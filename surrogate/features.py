@@ -9,6 +9,7 @@ Groups of features, each a choice of :class:`SiteFeatures`:
 - ``coordination``: how many neighbours the first-shell atoms have, and how many of their own kind;
 - ``binders``: the properties of the most and of the least cohesive first-shell atom, each with the mean
   properties of its own neighbours;
+- ``beneath``: how many atoms lie straight below the site, and their mean properties;
 - ``strain``: volume and bond lengths of the crystal against those of its pure elements;
 - ``bulk``: mean and standard deviation of the properties over the crystal;
 - ``miller``: the face;
@@ -20,6 +21,7 @@ a site is NaN. Lengths in Å, volumes in Å³, other units as in :data:`surrogat
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -30,7 +32,7 @@ from surrogate.elements import SYMBOLS
 from surrogate.geometry import COLUMNS, geometry_features
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Self
 
     from numpy.typing import NDArray
@@ -59,16 +61,16 @@ class _Shells(NamedTuple):
 
     @classmethod
     def of(cls, shells: Iterable[Shell]) -> _Shells:
-        place, count, n = [], [], 0
-        for n, shell in enumerate(shells, start=1):
-            for symbol, atoms in shell:
-                place.append((n - 1) * len(SYMBOLS) + _index(symbol))
-                count.append(atoms)
+        listed = list(shells)
+        pairs = [pair for shell in listed for pair in shell]
+        row = np.repeat(np.arange(len(listed)), [len(shell) for shell in listed])
+        place = row * len(SYMBOLS) + _indices(symbol for symbol, _ in pairs)
+        count = [atoms for _, atoms in pairs]
         # Merged and sorted, so that the order in which elements are listed is immaterial.
-        places, inverse = np.unique(np.array(place, np.int64), return_inverse=True)
+        places, inverse = np.unique(place, return_inverse=True)
         counts = np.bincount(inverse.ravel(), count, len(places)).astype(_FLOAT)
         places, counts = places[counts > 0], counts[counts > 0]
-        return cls(n, places // len(SYMBOLS), places % len(SYMBOLS), counts)
+        return cls(len(listed), places // len(SYMBOLS), places % len(SYMBOLS), counts)
 
     def total(self, per_entry: NDArray[np.float32] | None = None) -> Array:
         """Sum over each shell's entries, by default of the numbers of atoms; shape (n, ...)."""
@@ -102,12 +104,16 @@ class _Shells(NamedTuple):
         return least, greatest
 
 
-def _index(symbol: str) -> int:
+def _indices(symbols: Iterable[str]) -> NDArray[np.int64]:
+    """Rows of the property table."""
     try:
-        return _INDEX[symbol]
-    except KeyError:
-        message = f"{symbol!r} is not a chemical element up to Lr"
-        raise ValueError(message) from None
+        return np.array([_INDEX[symbol] for symbol in symbols], np.int64)
+    except KeyError as error:
+        raise _unknown(error) from None
+
+
+def _unknown(error: KeyError) -> ValueError:
+    return ValueError(f"{error.args[0]!r} is not a chemical element up to Lr")
 
 
 class _Sites:
@@ -120,7 +126,7 @@ class _Sites:
         self.second = _Shells.of(e.second_shell for e in environments)
         # One row per kind of first-shell atom with known neighbours.
         self.owner = np.array([i for i, e in enumerate(environments) for _ in e.neighbours], np.int64)
-        self.kind = np.array([_index(symbol) for e in environments for symbol, _ in e.neighbours], np.int64)
+        self.kind = _indices(symbol for e in environments for symbol, _ in e.neighbours)
         self.around = _Shells.of(shell for e in environments for _, shell in e.neighbours)
         self.table = property_table().astype(_FLOAT)
 
@@ -146,11 +152,23 @@ def _sizes(sites: _Sites) -> Array:
     return np.array(columns, _FLOAT).T
 
 
+def _own_kind(sites: _Sites) -> NDArray[np.float64]:
+    """Share of each binding atom's neighbours that are of its own kind."""
+    is_same = sites.around.element == sites.kind[sites.around.row]
+    alike = np.bincount(sites.around.row[is_same], sites.around.atoms[is_same], len(sites.kind))
+    share: NDArray[np.float64] = alike / np.maximum(sites.around.total(), 1.0)
+    return share
+
+
+def _atoms(sites: _Sites) -> Array:
+    around = sites.around
+    neighbours = around.mean(sites.table), around.std(sites.table), around.total(), _own_kind(sites)
+    return np.column_stack([sites.table[sites.kind], *neighbours]).astype(_FLOAT)
+
+
 def _coordination(sites: _Sites) -> Array:
     number = sites.around.total().astype(float)
-    is_same = sites.around.element == sites.kind[sites.around.row]
-    alike = np.bincount(sites.around.row[is_same], sites.around.atoms[is_same], len(number))
-    own_kind = alike / np.maximum(number, 1.0)
+    own_kind = _own_kind(sites)
     atoms = np.maximum(np.bincount(sites.owner, minlength=sites.n), 1)
     least, greatest = np.full(sites.n, np.inf), np.full(sites.n, -np.inf)
     np.minimum.at(least, sites.owner, number)
@@ -183,35 +201,46 @@ def _binders(sites: _Sites) -> Array:
     return np.hstack(blocks)
 
 
-def _strain(sites: _Sites) -> Array:
-    volume = element_property("molar_volume") * _CM3_PER_MOL
-    # Nearest neighbours of a close-packed crystal of that volume per atom.
-    bond = (np.sqrt(2.0) * volume) ** (1.0 / 3.0)
-    result = np.full((sites.n, len(_STRAIN)), np.nan, _FLOAT)
-    seen: dict[tuple[int, Shell], tuple[float, ...]] = {}
-    for row, environment in enumerate(sites.environments):
-        if environment.bulk is not None:
-            key = id(environment.bulk), environment.first_shell
-            if key not in seen:
-                seen[key] = _strain_of(environment, volume, bond)
-            result[row] = seen[key]
+def _beneath(sites: _Sites) -> Array:
+    below = _Shells.of(e.beneath or () for e in sites.environments)
+    result = np.column_stack([below.total(), below.mean(sites.table)])
+    result[[e.beneath is None for e in sites.environments]] = np.nan
     return result
 
 
+def _strain(sites: _Sites) -> Array:
+    # Plain numbers by symbol: a bulk has few bonds, and there may be a million bulks.
+    volume = dict(zip(SYMBOLS, (element_property("molar_volume") * _CM3_PER_MOL).tolist(), strict=True))
+    # Nearest neighbours of a close-packed crystal of that volume per atom.
+    bond = {symbol: (math.sqrt(2.0) * v) ** (1.0 / 3.0) for symbol, v in volume.items()}
+    seen: dict[tuple[int, Shell], tuple[float, ...]] = {}
+    rows = []
+    for environment in sites.environments:
+        key = id(environment.bulk), environment.first_shell
+        if key not in seen:
+            try:
+                seen[key] = _strain_of(environment, volume, bond)
+            except KeyError as error:
+                raise _unknown(error) from None
+        rows.append(seen[key])
+    return np.array(rows, _FLOAT).reshape(sites.n, len(_STRAIN))
+
+
 def _strain_of(
-    environment: SiteEnvironment, volume: NDArray[np.float64], bond: NDArray[np.float64]
+    environment: SiteEnvironment, volume: Mapping[str, float], bond: Mapping[str, float]
 ) -> tuple[float, ...]:
-    bulk = environment.bulk
-    assert bulk is not None
     values = [np.nan] * len(_STRAIN)
+    bulk = environment.bulk
+    if bulk is None:
+        return tuple(values)
     if bulk.volume_per_atom is not None and bulk.composition:
         atoms = sum(count for _, count in bulk.composition)
-        pure = sum(count * volume[_index(symbol)] for symbol, count in bulk.composition) / atoms
+        pure = sum(count * volume[symbol] for symbol, count in bulk.composition) / atoms
         values[:2] = [bulk.volume_per_atom, bulk.volume_per_atom / pure]
     binders = {symbol for symbol, _ in environment.first_shell}
     lengths = [(a, b, length) for a, b, length in bulk.bonds if a in binders or b in binders]
     if lengths:
-        ratios = [2.0 * length / (bond[_index(a)] + bond[_index(b)]) for a, b, length in lengths]
+        ratios = [2.0 * length / (bond[a] + bond[b]) for a, b, length in lengths]
         values[2:6] = [
             min(ratios), sum(sorted(ratios)) / len(ratios), max(ratios), min(length for *_, length in lengths)
         ]  # fmt: skip
@@ -258,13 +287,14 @@ GROUPS: dict[str, tuple[dict[str, str], Callable[[_Sites], Array]]] = {
         _coordination,
     ),
     "binders": (_BINDERS, _binders),
+    "beneath": ({"beneath_atoms": "", **_named("beneath", ("mean",))}, _beneath),
     "strain": (_STRAIN, _strain),
     "bulk": (_named("bulk", ("mean", "std")), _bulk),
     "miller": (dict.fromkeys(("miller_least", "miller_middle", "miller_greatest"), ""), _miller),
     "geometry": (COLUMNS, lambda sites: geometry_features(sites.environments)),
 }
 """Each group's columns with their units, and what computes them."""
-DEFAULT_GROUPS = ("first", "second", "sizes", "coordination", "binders", "strain", "geometry")
+DEFAULT_GROUPS = ("first", "second", "sizes", "coordination", "binders", "beneath", "strain", "geometry")
 
 
 class SiteFeatures:
@@ -303,7 +333,28 @@ class SiteFeatures:
         ValueError
             If a symbol is no element up to lawrencium.
         """
+        return self._matrix(_Sites(environments))
+
+    def transform_with_atoms(
+        self, environments: Sequence[SiteEnvironment]
+    ) -> tuple[Array, Array, NDArray[np.int64]]:
+        """Feature matrix, and what is known of the binding atoms one by one.
+
+        Returns
+        -------
+        sites
+            As of :meth:`transform`.
+        atoms
+            Of every first-shell atom whose neighbours are known, those of a site together, of shape
+            (n_atoms, n_atom_features): its own properties, the mean and the standard deviation of its
+            neighbours', how many neighbours there are, and which share of them is of its own kind.
+        counts
+            How many atoms of each site there are in ``atoms``, of shape (n_environments,).
+        """
         sites = _Sites(environments)
+        return self._matrix(sites), _atoms(sites), np.bincount(sites.owner, minlength=sites.n)
+
+    def _matrix(self, sites: _Sites) -> Array:
         return np.hstack([GROUPS[group][1](sites) for group in self.groups])
 
     def get_feature_names_out(self) -> list[str]:

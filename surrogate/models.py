@@ -180,8 +180,9 @@ def _distinct(
     Crystals are told apart by identity: comparing their bonds would take longer than predicting twice. No
     model looks at the face beyond what it leaves of the neighbours.
     """
-    _, place = distinct(
-        [(e.first_shell, e.second_shell, e.neighbours, e.geometry, id(e.bulk)) for e in environments]
-    )
+    keys = [
+        (e.first_shell, e.second_shell, e.neighbours, e.beneath, e.geometry, id(e.bulk)) for e in environments
+    ]
+    _, place = distinct(keys)
     _, first = np.unique(place, return_index=True)
     return [environments[i] for i in first], place

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-PLACES = {"first": "the first shell", "second": "the second shell", "bulk": "the crystal"}
+PLACES = {
+    "first": "the first shell",
+    "second": "the second shell",
+    "beneath": "the atoms beneath",
+    "bulk": "the crystal",
+}
 STATISTICS = {
     "mean": "mean {} of {}",
     "std": "spread of {} over {}",

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -99,7 +100,9 @@ def test_an_export_is_read_back_as_the_sites_that_it_was_written_of(
             assert not observed
             continue
         for energy, environment in zip(source.delta_e, source.environments, strict=True):
-            assert environment == campaign.environments[observed[float(energy)]]
+            # A table holds no coordinates.
+            site = replace(campaign.environments[observed[float(energy)]], geometry=None)
+            assert environment == site
             seen += 1
     assert seen == len(campaign.observations())
 

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from surrogate.cross_fit import HeldOut, grouped_folds, groups_by_elements
 from surrogate.ensemble import AutoModel, EnsembleModel, _weights
-from surrogate.neural_network import _Network
+from surrogate.network import Inputs, Network
+from surrogate.neural_network import NeuralNetworkModel
 from surrogate.prior import PRIORS
 from surrogate.sites import SiteEnvironment
 from tests.surrogate.worlds import law, random_environments
@@ -70,12 +73,19 @@ def test_auto_takes_the_model_of_least_held_out_error_and_heeds_its_time():
     assert set(hurried.errors_) == {"ensemble"}
 
 
-def test_gradients_of_a_network_are_those_of_its_loss():
+def inputs_of(sites: np.ndarray, rng: np.random.Generator) -> Inputs:
+    """Sites with nought to three atoms each."""
+    counts = np.arange(len(sites)) % 4
+    return Inputs(sites.astype(np.float32), rng.normal(size=(counts.sum(), 6)).astype(np.float32), counts)
+
+
+@pytest.mark.parametrize("sees_atoms", [False, True])
+def test_gradients_of_a_network_are_those_of_its_loss(sees_atoms):
     rng = np.random.default_rng(0)
-    network = _Network(seed=0, dropout=0.0)
-    inputs, target = rng.normal(size=(40, 5)).astype(np.float32), rng.normal(size=40).astype(np.float32)
-    network.start(5, rng)
-    network.weights[-1] *= 5.0
+    network = Network(seed=0, dropout=0.0, sees_atoms=sees_atoms)
+    inputs, target = inputs_of(rng.normal(size=(40, 5)), rng), rng.normal(size=40).astype(np.float32)
+    network.start(inputs, rng)
+    network.weights[-1] *= 2.0  # not so much that a scale leaves its range, where the loss is flat
 
     def loss() -> float:
         mean, log_scale = network.predict(inputs)
@@ -96,8 +106,41 @@ def test_gradients_of_a_network_are_those_of_its_loss():
 
 def test_a_network_states_more_doubt_where_the_noise_is():
     rng = np.random.default_rng(0)
-    inputs = rng.uniform(-1.0, 1.0, size=(600, 3)).astype(np.float32)
-    noise = np.where(inputs[:, 0] > 0, 0.5, 0.05)
-    target = (inputs[:, 1] + noise * rng.normal(size=600)).astype(np.float32)
-    _, log_scale = _Network(seed=0, dropout=0.1).fit(inputs, target).predict(inputs)
-    assert np.median(log_scale[inputs[:, 0] > 0.2]) > np.median(log_scale[inputs[:, 0] < -0.2]) + 1.0
+    sites = rng.uniform(-1.0, 1.0, size=(600, 3)).astype(np.float32)
+    noise = np.where(sites[:, 0] > 0, 0.5, 0.05)
+    target = (sites[:, 1] + noise * rng.normal(size=600)).astype(np.float32)
+    inputs = inputs_of(sites, rng)
+    _, log_scale = Network(seed=0, dropout=0.1).fit(inputs, target).predict(inputs)
+    assert np.median(log_scale[sites[:, 0] > 0.2]) > np.median(log_scale[sites[:, 0] < -0.2]) + 1.0
+
+
+def test_only_a_network_that_sees_atoms_learns_what_is_written_in_them():
+    """The target is the greatest first column among a site's atoms: no mean over atoms tells it."""
+    rng = np.random.default_rng(0)
+    inputs = Inputs(
+        np.zeros((900, 1), np.float32), rng.normal(size=(2700, 2)).astype(np.float32), np.full(900, 3)
+    )
+    target = inputs.atoms[:, 0].reshape(900, 3).max(axis=1)
+    blind, seeing = (Network(0, 0.0, sees).fit(inputs, target).predict(inputs)[0] for sees in (False, True))
+    assert np.abs(seeing - target).mean() < 0.4 * np.abs(blind - target).mean()
+
+
+def test_some_sites_keep_their_own_atoms():
+    rng = np.random.default_rng(0)
+    inputs = inputs_of(np.arange(8.0)[:, None], rng)
+    some = inputs.take(np.array([7, 0, 2]))
+    assert some.counts.tolist() == [3, 0, 2]
+    assert np.array_equal(some.atoms[:3], inputs.atoms[9:12])
+    assert np.array_equal(some.atoms[3:], inputs.atoms[1:3])
+
+
+def test_networks_look_at_atoms_only_where_neighbours_are_known():
+    known = [
+        replace(site, neighbours=tuple((s, site.second_shell) for s, _ in site.first_shell))
+        for site in random_environments(30)
+    ]
+    seeing, blind = (
+        NeuralNetworkModel(CO).fit(sites, law(sites)).parameters()["n_on_atoms"]
+        for sites in (known, random_environments(30))
+    )
+    assert (seeing, blind) == (1, 0)

@@ -37,7 +37,8 @@ def sites() -> st.SearchStrategy[SiteEnvironment]:
     neighbours = st.lists(st.tuples(st.sampled_from(["Cu", "Pd", "Al"]), shells()), max_size=4).map(tuple)
     bulk = st.none() | st.builds(BulkContext, shells(), st.none() | st.floats(5.0, 40.0))
     miller = st.none() | st.tuples(*[st.integers(-2, 2)] * 3)
-    return st.builds(SiteEnvironment, shells(), shells(min_size=0), neighbours, bulk, miller)
+    beneath = st.none() | shells(min_size=0)
+    return st.builds(SiteEnvironment, shells(), shells(min_size=0), neighbours, bulk, miller, beneath)
 
 
 @settings(deadline=None)
@@ -117,7 +118,25 @@ def test_a_pure_metal_is_hardly_strained_against_itself_and_a_stretched_one_is()
     assert ratio == pytest.approx(1.1, rel=1e-4)
 
 
-@pytest.mark.parametrize("group", ["coordination", "binders", "strain", "bulk", "miller"])
+def test_atoms_are_listed_with_their_neighbours_where_these_are_known():
+    bare = random_environments(1)[0]
+    _, atoms, counts = SiteFeatures().transform_with_atoms([bare, SITE])
+    assert counts.tolist() == [0, 3]
+    share = (6 * of("Cu", "column") + 3 * of("Pd", "column")) / 9
+    assert atoms[0, len(PROPERTIES) + PROPERTIES.index("column")] == pytest.approx(share)
+    assert atoms[:, -2].tolist() == [9, 9, 7]
+    assert atoms[:, -1] == pytest.approx([6 / 9, 6 / 9, 0])
+
+
+def test_hollows_are_told_apart_by_what_lies_beneath():
+    fcc, hcp = replace(SITE, beneath=()), replace(SITE, beneath=(("Pd", 1),))
+    assert (column("beneath_atoms", fcc), column("beneath_atoms", hcp)) == (0, 1)
+    assert column("beneath_mean_column", hcp) == of("Pd", "column")
+    assert np.isnan(column("beneath_mean_column", fcc))
+    assert np.isnan(column("beneath_atoms"))
+
+
+@pytest.mark.parametrize("group", ["coordination", "binders", "beneath", "strain", "bulk", "miller"])
 def test_what_is_not_known_is_nan(group):
     bare = random_environments(3)
     assert np.isnan(SiteFeatures([group]).transform(bare)).all()
