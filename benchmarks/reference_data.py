@@ -223,6 +223,10 @@ def _mamun(row: Row) -> SiteEnvironment | None:
     if kind.startswith("hollow"):
         below = BELOW_HCP[prototype].get(atoms) if stacking == "HCP" else ""
         beneath = None if below is None else shell_of(names[b] for b in below)
+    elif kind.startswith("bridge"):
+        # The letter after the bridge's own: the atom of the second layer under the hcp hollow beside it.
+        # A3B has as many A_A|A as A_A|B.
+        beneath = shell_of(names[b] for b in stacking)
     return SiteEnvironment(
         first_shell=shell_of(names[a] for a in atoms),
         second_shell=shell_of(names[b] for a in atoms for b in around[a]),
