@@ -18,6 +18,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from config.adsorbates import AdsorbateSettings, Species, first_problem, problems, shipped, species
 from config.execution import MAX_COUNT, ExecutionSettings, LocalExecution
 from config.recipe import RecipeSettings, StrictModel
+from config.surrogate import NEWER_KEYS, AcquisitionSettings, SurrogateSettings
 
 MAX_MILLER_INDEX = 10
 """Largest Miller index that may be asked for by name; its slabs have very large cells already."""
@@ -26,10 +27,6 @@ MAX_DATABASE_BYTES = 63
 
 PATH_KEYS = ("password_file", "tls_ca_file", "tls_certificate_key_file", "folder")
 """Keys of the ``store`` section that hold paths relative to the campaign file."""
-
-NEWER_ACQUISITION_KEYS = ("exploration", "sharing", "goal")
-"""Keys of ``acquisition`` that count in the digest only if they are not at their default: campaigns of
-releases that did not know them keep theirs."""
 
 MillerIndex = tuple[int, int, int]
 
@@ -152,109 +149,6 @@ class Budget(StrictModel):
     """Rounds chosen by the surrogate, after the seed round; with `mode: async` they are not limited."""
     cpu_hours: float = Field(default=1000.0, gt=0.0)
     """CPU-hours of all calculations together."""
-
-
-class SourceSettings(StrictModel):
-    """Adsorption energies that were computed elsewhere."""
-
-    file: str = Field(examples=["old-pbe.csv"])
-    """CSV file of energies by site, or what `sabatier export` wrote of another campaign (CSV or JSON);
-    relative to the campaign file."""
-    name: str | None = Field(default=None, examples=["old PBE data"])
-    """What it is called in reports; the file's name when left out."""
-    adsorbate: str | None = Field(default=None, examples=["CO"])
-    """Adsorbate of all its rows, for a file without a column `adsorbate`."""
-
-
-class SurrogateSettings(StrictModel):
-    """The model that predicts ΔE."""
-
-    model: Literal["ensemble", "auto", "gaussian_process", "neural_network", "boosting", "extra_trees"] = (
-        "ensemble"
-    )
-    """`ensemble`: neural networks and a Gaussian process on statistics of elemental properties, blended by
-    how well they predict bulks held out; `auto`: that, or whichever model does better there; the
-    others alone. Each gives a mean and a standard deviation."""
-    sources: tuple[SourceSettings, ...] = Field(
-        default=(),
-        strict=False,
-        examples=[[{"file": "old-pbe.csv", "name": "old PBE data", "adsorbate": "CO"}]],
-    )
-    """Energies from elsewhere to start from: another functional, code, campaign. Their level is learned, and
-    they count only as far as they help to predict bulks held out."""
-    share_adsorbates: bool = False
-    """Let the energies of the campaign's other adsorbates count in the same way. Measured to help only where
-    fifty energies of one meet thousands of another; training takes twice as long."""
-    pretrained: Literal["diep"] | None = None
-    """Ask a pretrained potential (extra `mlip`) for ΔE of some sites before anything is computed: it ranks
-    sites from the start, and its level is learned from the campaign's own energies."""
-    pretrained_sites: int = Field(default=300, ge=1, le=MAX_COUNT)
-    """With `pretrained`: of how many sites; each takes 0.1 to 0.5 CPU-seconds."""
-
-    @field_validator("sources", mode="before")
-    @classmethod
-    def _as_tuple(cls, value: Any) -> Any:
-        """Behind the validator of the whole section a list no longer counts as one of JSON."""
-        return tuple(value) if isinstance(value, list) else value
-
-    @field_validator("sources")
-    @classmethod
-    def _told_apart(cls, value: tuple[SourceSettings, ...]) -> tuple[SourceSettings, ...]:
-        names = [source.name or source.file for source in value]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            message = f"{', '.join(map(repr, twice))} occurs twice; give each source a name of its own"
-            raise ValueError(message)
-        return value
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_the_former_choice_of_one(cls, value: Any) -> Any:
-        """Let campaigns of earlier releases name the only fingerprint that there was."""
-        if isinstance(value, dict) and value.get("fingerprint") == "gaspy":
-            return {key: given for key, given in value.items() if key != "fingerprint"}
-        return value
-
-
-class AcquisitionSettings(StrictModel):
-    """How candidates are chosen from the predictions."""
-
-    strategy: Literal["gaussian", "hit_probability", "hits_per_cpu_hour", "greedy", "random"] = (
-        "hit_probability"
-    )
-    """`gaussian`: draw, weighted by a normal around the target (Tran and Ulissi); `hit_probability`: that
-    ΔE lies in the window; `hits_per_cpu_hour`: the same over the expected cost; `greedy`: closest mean;
-    `random`."""
-    gaussian_width_ev: float = Field(default=0.10, gt=0.0, le=5.0)
-    """Standard deviation of the normal of `gaussian`, eV."""
-    learn_from_failures: bool = True
-    """Whether strategies that rest on the probability of a hit weigh it with the chance, learned from
-    failed and rejected calculations, that a candidate gives an energy at all."""
-    least_hits_per_cpu_hour: float | None = Field(default=None, gt=0.0, examples=[0.01])
-    """The campaign stops when a round promises fewer new hits than this for each CPU-hour, by the predicted
-    probabilities and the expected cost; never when left out."""
-    exploration: float = Field(default=0.0, ge=0.0, le=1.0)
-    """Share of each round spent on the candidates of which the surrogate knows least, so that one that is
-    wrong and sure of itself is found out."""
-    sharing: Literal["even", "promise"] = "even"
-    """How adsorbates share a round: `even`, or by `promise`: each place goes to the adsorbate whose next
-    candidate promises more hits (per CPU-hour with `hits_per_cpu_hour`)."""
-    goal: Literal["each", "all"] = "each"
-    """`each`: the hits of every adsorbate count by themselves; `all`: only surfaces count whose lowest ΔE of
-    every adsorbate lies in its window, so the probability of a hit is multiplied by that of the surface to
-    be one for the other adsorbates."""
-
-    @model_validator(mode="after")
-    def _rests_on_probabilities(self) -> Self:
-        """Refuse what the strategy would pass over in silence."""
-        if self.strategy not in {"hit_probability", "hits_per_cpu_hour"}:
-            for key, value in (("sharing", self.sharing), ("goal", self.goal)):
-                if value != type(self).model_fields[key].default:
-                    message = (
-                        f"{key}: {value} rests on the probability of a hit: it needs strategy "
-                        f"hit_probability or hits_per_cpu_hour, got {self.strategy}"
-                    )
-                    raise ValueError(message)
-        return self
 
 
 class StoreSettings(StrictModel):
@@ -435,8 +329,10 @@ class CampaignSettings(StrictModel):
     def digest(self) -> str:
         """Hash of the whole configuration (hex, 16 digits), recorded with every round."""
         content = self.model_dump(mode="json")
-        for name in NEWER_ACQUISITION_KEYS:
-            if getattr(self.acquisition, name) == AcquisitionSettings.model_fields[name].default:
-                del content["acquisition"][name]
+        for name, keys in NEWER_KEYS.items():
+            section = getattr(self, name)
+            for key in keys:
+                if getattr(section, key) == type(section).model_fields[key].default:
+                    del content[name][key]
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]

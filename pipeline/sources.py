@@ -31,7 +31,8 @@ from surrogate.transfer import Source
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from config.campaign import CampaignSettings, SourceSettings
+    from config.campaign import CampaignSettings
+    from config.surrogate import SourceSettings
     from pipeline.campaign import Campaign
     from pipeline.domain import Bulk, Observation, Site
 

@@ -7,8 +7,9 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from config.campaign import NEWER_ACQUISITION_KEYS, AcquisitionSettings, CampaignSettings
+from config.campaign import CampaignSettings
 from config.loader import load_campaign
+from config.surrogate import NEWER_KEYS, AcquisitionSettings
 
 
 @pytest.mark.parametrize("asked", [{"sharing": "promise"}, {"goal": "all"}])
@@ -28,13 +29,14 @@ def test_newer_keys_count_in_the_digest_once_they_are_set() -> None:
     settings = load_campaign("emt")
     changed = [
         settings.model_copy(update={"acquisition": AcquisitionSettings(**{key: value})})  # type: ignore[arg-type]
-        for key, value in zip(NEWER_ACQUISITION_KEYS, (0.1, "promise", "all"), strict=True)
+        for key, value in zip(NEWER_KEYS["acquisition"], (0.1, "promise", "all"), strict=True)
     ]
     assert len({settings.digest(), *(s.digest() for s in changed)}) == 4
 
 
 def test_a_home_of_an_earlier_release_still_opens() -> None:
     stored = load_campaign("emt").model_dump(mode="json")
-    for key in NEWER_ACQUISITION_KEYS:
-        del stored["acquisition"][key]
+    for section, keys in NEWER_KEYS.items():
+        for key in keys:
+            del stored[section][key]
     assert CampaignSettings.model_validate_json(json.dumps(stored)) == load_campaign("emt")

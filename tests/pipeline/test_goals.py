@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from config.adsorbates import AdsorbateSettings
-from config.campaign import AcquisitionSettings, Budget, BulkSelection
+from config.campaign import Budget, BulkSelection
 from config.loader import load_campaign
+from config.surrogate import AcquisitionSettings
 from pipeline.campaign import Campaign
 from pipeline.domain import Observation
 from pipeline.drift import Forecast, drift_document, in_words, round_rows

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from config.adsorbates import AdsorbateSettings
-from config.campaign import BulkSelection, SurrogateSettings
+from config.campaign import BulkSelection
 from config.errors import MissingExtraError
 from config.loader import load_campaign
+from config.surrogate import SurrogateSettings
 from dft import pretrained as potential
 from pipeline import pretrained
 from pipeline.batch import Watch

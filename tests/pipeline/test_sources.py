@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from config.adsorbates import AdsorbateSettings
-from config.campaign import BulkSelection, SourceSettings, SurrogateSettings
+from config.campaign import BulkSelection
 from config.errors import ConfigError
 from config.loader import load_campaign, parse_campaign
+from config.surrogate import SourceSettings, SurrogateSettings
 from pipeline.campaign import Campaign
 from pipeline.domain import Observation
 from pipeline.enumeration import store_bulks, store_sites, store_surfaces
