@@ -37,19 +37,23 @@ _FAR = 5.0
 """Inputs further from the mean than so many standard deviations are taken to be there."""
 MIN_OBSERVATIONS = 20
 """Below, the model is its prior, moved to the mean of the observations."""
+_KNOWN_SHARE = 0.1
+"""Features that fewer observations have are left out: what few have taught would sway all predictions. Means
+over atoms beneath are there for a few tenths of the sites only, and worth having."""
 _CHUNK, _PIECE = 20_000, 1_000
 """Sites whose features are computed at a time, and those that networks see: what fits into cache."""
 
 
 class _Scale:
-    """Standardises features by those that it is made of, and drops what never changes or is never known."""
+    """Standardises features by those that it is made of, and drops what never changes or is rarely known."""
 
     def __init__(self, features: Array) -> None:
         is_known = ~np.isnan(features)
         n_known = np.maximum(is_known.sum(axis=0), 1)
         centre = np.where(is_known, features, 0.0).sum(axis=0) / n_known
         spread = np.sqrt(np.where(is_known, (features - centre) ** 2, 0.0).sum(axis=0) / n_known)
-        self._columns = np.flatnonzero(spread > 1e-6 * (1.0 + np.abs(centre)))
+        is_usual = is_known.sum(axis=0) >= _KNOWN_SHARE * len(features)
+        self._columns = np.flatnonzero(is_usual & (spread > 1e-6 * (1.0 + np.abs(centre))))
         self._centre = centre[self._columns].astype(np.float32)
         self._spread = spread[self._columns].astype(np.float32)
 
@@ -140,7 +144,7 @@ class NeuralNetworkModel:
         return Inputs(sites(raw.sites), atoms(raw.atoms), raw.counts)
 
     def _untrained(self, seed: int, inputs: Inputs) -> list[Network]:
-        if inputs.atoms.size:
+        if inputs.atoms.size and (inputs.counts > 0).mean() >= _KNOWN_SHARE:
             return [Network(seed, _ATOMS_DROPOUT, sees_atoms) for sees_atoms in (False, True)]
         return [Network(seed, dropout) for dropout in _DROPOUTS]
 

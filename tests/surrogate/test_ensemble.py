@@ -139,8 +139,9 @@ def test_networks_look_at_atoms_only_where_neighbours_are_known():
         replace(site, neighbours=tuple((s, site.second_shell) for s, _ in site.first_shell))
         for site in random_environments(30)
     ]
-    seeing, blind = (
+    unknown = random_environments(30)
+    seeing, blind, nearly_blind = (
         NeuralNetworkModel(CO).fit(sites, law(sites)).parameters()["n_on_atoms"]
-        for sites in (known, random_environments(30))
+        for sites in (known, unknown, known[:2] + unknown[2:])
     )
-    assert (seeing, blind) == (1, 0)
+    assert (seeing, blind, nearly_blind) == (1, 0, 0)
