@@ -146,7 +146,7 @@ class AdsorptionSurrogate:
             mean[rows], std[rows] = self._model.predict(sites[rows])
 
         # Threads share the sites; numpy lets go of the interpreter's lock in everything that takes time.
-        with _one_thread(), ThreadPoolExecutor(_N_WORKERS) as workers:
+        with _one_thread(), ThreadPoolExecutor(_N_WORKERS, initializer=_one_thread_of_openmp) as workers:
             list(workers.map(fill, range(0, len(sites), _CHUNK)))
         mean = np.clip(mean, *self._bounds)
         std = np.maximum(self.calibration_.factor * std, MIN_STD_EV)
@@ -175,6 +175,13 @@ def _one_thread() -> AbstractContextManager[object]:
 
     one: AbstractContextManager[object] = threadpool_limits(limits=1)
     return one
+
+
+def _one_thread_of_openmp() -> None:
+    """Do so for the thread that calls this: OpenMP, by which trees are boosted, keeps a limit for each."""
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(limits=1, user_api="openmp")
 
 
 def _distinct(

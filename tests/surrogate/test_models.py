@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from functools import cache
 
@@ -246,3 +249,26 @@ def test_bad_arguments_are_refused():
         AdsorptionSurrogate("CO").fit(POOL[:2], [0.1])
     with pytest.raises(ValueError, match="finite"):
         AdsorptionSurrogate("CO").fit(POOL[:1], [np.nan])
+
+
+OPENMP = """
+import numpy as np
+from sklearn.utils._openmp_helpers import _openmp_effective_n_threads
+from surrogate.models import AdsorptionSurrogate
+from surrogate.sites import SiteEnvironment
+surrogate = AdsorptionSurrogate("CO")
+predict = surrogate._model.predict
+def counting(sites):
+    print(_openmp_effective_n_threads())
+    return predict(sites)
+surrogate._model.predict = counting
+surrogate.predict([SiteEnvironment((("Cu", 1),), ())])
+"""
+
+
+def test_predictions_use_one_thread_each_of_openmp_too():
+    many = {**os.environ, "OMP_NUM_THREADS": "8"}
+    told = subprocess.run(
+        [sys.executable, "-c", OPENMP], env=many, capture_output=True, text=True, check=True
+    )
+    assert told.stdout.split() == ["1"]
