@@ -15,6 +15,7 @@ import io
 import json
 import math
 import re
+import zlib
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -70,7 +71,7 @@ class SourceRow:
     delta_e_ev: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SourceTable:
     """What a file holds of a campaign's adsorbates."""
 
@@ -172,7 +173,7 @@ def _spelt(shell: Shell) -> str:
 
 def _crystals(table: SourceTable, known: Mapping[str, Bulk]) -> tuple[tuple[str, BulkContext], ...]:
     """Describe the bulks of a file: those of the campaign, of the library, or by their formula alone."""
-    from pipeline.structures.context import bulk_context
+    from pipeline.structures.context import crystal, library_crystal
     from pipeline.structures.library import library
 
     found = {}
@@ -180,9 +181,9 @@ def _crystals(table: SourceTable, known: Mapping[str, Bulk]) -> tuple[tuple[str,
         if row.bulk in found:
             continue
         if row.bulk in known:
-            found[row.bulk] = bulk_context(known[row.bulk].atoms)
+            found[row.bulk] = crystal(known[row.bulk])
         elif row.bulk in library():
-            found[row.bulk] = bulk_context(library()[row.bulk].atoms())
+            found[row.bulk] = library_crystal(row.bulk)
         elif row.formula:
             found[row.bulk] = BulkContext(_composition(row.formula))
     return tuple(found.items())
@@ -205,7 +206,7 @@ def _composition(formula: str) -> Shell:
 def _source(
     table: SourceTable, adsorbate: str, crystals: tuple[tuple[str, BulkContext], ...]
 ) -> Source | None:
-    """Make a source; the same one for the same content, as what is trained on it is kept with it."""
+    """Make a source; the same one for the same table, as what is trained on it is kept with it."""
     from dataclasses import replace
 
     rows = [row for row in table.rows if row.adsorbate == adsorbate]
@@ -223,13 +224,19 @@ def _source(
 def _read(source: SourceSettings, adsorbates: tuple[str, ...]) -> SourceTable:
     path = Path(source.file)
     try:
-        content = path.read_bytes()
-        raw = gzip.decompress(content) if path.suffix == ".gz" else content
-        reading = _Reading(path, source.adsorbate, adsorbates, list(_records(raw.decode("utf-8-sig"))))
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error, ValueError) as error:
+        return _parsed(source, adsorbates, path.read_bytes())
+    except (OSError, EOFError, zlib.error, csv.Error, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else error
         message = f"surrogate.sources: {path} cannot be read ({why}); allowed: CSV, or an export of Sabatier"
         raise ConfigError(message) from error
+
+
+@lru_cache(maxsize=16)
+def _parsed(source: SourceSettings, adsorbates: tuple[str, ...], content: bytes) -> SourceTable:
+    """Parse a file; the same table for the same content, as what is made of it is kept with it."""
+    path = Path(source.file)
+    raw = gzip.decompress(content) if path.suffix == ".gz" else content
+    reading = _Reading(path, source.adsorbate, adsorbates, list(_records(raw.decode("utf-8-sig"))))
     rows = tuple(reading.rows())
     if reading.problems:
         told = "\n".join(reading.problems[:PROBLEMS_TOLD])
@@ -248,7 +255,10 @@ def _read(source: SourceSettings, adsorbates: tuple[str, ...]) -> SourceTable:
 def _records(text: str) -> Iterator[tuple[str, dict[str, str]]]:
     """Line, or place in a JSON export, and values of each row; names of columns in small letters."""
     if text.lstrip().startswith("{"):
-        for i, row in enumerate(json.loads(text).get("rows", ()), start=1):
+        for i, row in enumerate(json.loads(text).get("rows") or (), start=1):
+            if not isinstance(row, dict):
+                message = f"row {i} is no object"
+                raise ValueError(message)
             yield (
                 f"row {i}",
                 {str(key).lower(): "" if value is None else str(value) for key, value in row.items()},
@@ -283,7 +293,8 @@ class _Reading:
             return
         for line, values in self.records:
             n_before = len(self.problems)
-            row = self._row(line, {thing: values[column] for thing, column in self.columns.items()}, values)
+            named = {thing: values.get(column, "") for thing, column in self.columns.items()}
+            row = self._row(line, named, values)
             if row is not None and len(self.problems) == n_before:
                 yield row
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipeline.structures.environment import DEPTH_A, periodic_copies
+from pipeline.structures.library import library
 from surrogate.sites import BulkContext, SiteEnvironment, shell_of
 
 if TYPE_CHECKING:
@@ -52,6 +54,27 @@ def bulk_context(atoms: Atoms) -> BulkContext:
     )
 
 
+# A crystal takes a millisecond, and an asynchronous campaign asks after every result.
+
+
+@cache
+def crystal(bulk: Bulk) -> BulkContext:
+    """Describe one of a campaign's crystals, once."""
+    return bulk_context(bulk.atoms)
+
+
+@cache
+def library_crystal(name: str) -> BulkContext:
+    """Describe a crystal of the built-in library, once.
+
+    Raises
+    ------
+    KeyError
+        If the library does not hold it.
+    """
+    return bulk_context(library()[name].atoms())
+
+
 def site_geometries(atoms: Atoms, places: NDArray[np.float64]) -> list[SiteGeometry]:
     """Describe where the atoms around places on an unrelaxed surface lie.
 
@@ -81,7 +104,7 @@ def site_environments(
     bulks: Iterable[Bulk], surfaces: Iterable[Surface], sites: Iterable[Site]
 ) -> dict[str, SiteEnvironment]:
     """Describe sites by id, each with the face and the crystal that it is on, which are among those given."""
-    contexts = {bulk.id: bulk_context(bulk.atoms) for bulk in bulks}
+    contexts = {bulk.id: crystal(bulk) for bulk in bulks}
     by_id = {surface.id: surface for surface in surfaces}
     sites = list(sites)
     on_surface: dict[str, list[Site]] = {}

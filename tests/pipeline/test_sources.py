@@ -236,3 +236,30 @@ def test_files_count_from_the_campaign_file(tmp_path: Path) -> None:
     assert settings.surrogate.sources[0].file == str(tmp_path / "old.csv")
     with pytest.raises(ConfigError, match=r"adsorbate 'OH'; allowed: H"):
         parse_campaign(text.replace('"old.csv"', '"old.csv", "adsorbate": "OH"'), "x.yaml", tmp_path)
+
+
+def test_a_file_is_parsed_once_and_again_when_its_content_changes(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, GOOD)
+    (first,), (again,) = read_sources(settings), read_sources(settings)
+    assert first is again
+    settings_of(tmp_path, GOOD, GOOD)
+    (changed,) = read_sources(settings)
+    assert (len(first.rows), len(changed.rows)) == (1, 2)
+
+
+def test_rows_of_an_export_need_not_have_every_column(tmp_path: Path) -> None:
+    whole = {"bulk": "Cu", "adsorbate": "H", "coordination": "Cu", "delta_e_ev": -0.2, "miller": "1 1 1"}
+    bare = {key: value for key, value in whole.items() if key != "miller"}
+    path = tmp_path / "old.json"
+    path.write_text(json.dumps({"rows": [whole, bare]}))
+    (table,) = read_sources(with_source(path, None))
+    assert [row.site.miller for row in table.rows] == [(1, 1, 1), None]
+
+
+@pytest.mark.parametrize(("name", "content"), [("a.json", b'{"rows": [1]}'), ("a.csv.gz", None)])
+def test_files_that_are_damaged_are_refused(tmp_path: Path, name: str, content: bytes | None) -> None:
+    damaged = bytearray(gzip.compress(f"{HEADER}\n{GOOD}\n".encode()))
+    damaged[10] ^= 0xFF
+    (tmp_path / name).write_bytes(content or bytes(damaged))
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_sources(with_source(tmp_path / name))
