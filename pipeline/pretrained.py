@@ -182,7 +182,8 @@ def read_energies(path: Path) -> dict[tuple[str, str], float | None]:
 @contextmanager
 def _appending(path: Path) -> Iterator[Callable[[list[dict[str, Any]]], None]]:
     """Open the file to append rows, on a line of their own even if a killed driver left half of one."""
-    with path.open("a+b") as file:
+    # Unbuffered: what one driver appends is one write, and lines of two drivers do not mix.
+    with path.open("a+b", buffering=0) as file:
         if file.tell():
             file.seek(-1, os.SEEK_END)
             if file.read() != b"\n":
@@ -190,7 +191,6 @@ def _appending(path: Path) -> Iterator[Callable[[list[dict[str, Any]]], None]]:
 
         def append(rows: list[dict[str, Any]]) -> None:
             file.write(b"".join(json.dumps(row).encode() + b"\n" for row in rows))
-            file.flush()
 
         yield append
 
