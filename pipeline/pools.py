@@ -176,7 +176,8 @@ def lowest_computed(campaign: Campaign, adsorbate: str, numbers: Mapping[str, in
 def others_probability(pools: Mapping[str, Pool]) -> dict[str, NDArray[np.float64]]:
     """Probability of each surface to be a hit for the adsorbates not named, of shape (n_surfaces,)."""
     each = {name: pool.surface_probability() for name, pool in pools.items()}
-    return {name: np.prod([p for other, p in each.items() if other != name], axis=0) for name in pools}
+    certain = {name: np.ones_like(probability) for name, probability in each.items()}
+    return {name: np.prod([certain[name], *(each[o] for o in each if o != name)], axis=0) for name in pools}
 
 
 def _success(
@@ -188,5 +189,7 @@ def _success(
     model = learned(campaign, outcomes(campaign, adsorbate))
     if not model.is_informed:
         return np.full(len(environments), model.base_rate_)
-    sites, rows = distinct(environments)
-    return model.predict(features(sites))[rows]
+    # By what the features of failures look at: geometries differ from site to site.
+    places = distinct((e.first_shell, e.second_shell, e.neighbours) for e in environments)[1]
+    first = np.unique(places, return_index=True)[1]
+    return model.predict(features([environments[i] for i in first]))[places]

@@ -66,7 +66,7 @@ def _for_all(
     for name, pool in pools.items():
         is_chosen[pool.surface[chosen[name]]] = True
         is_contended[pool.surface[pool.contenders()]] = True
-    hits = probability[is_chosen & ~is_known].sum()
+    hits = probability[is_contended & is_chosen & ~is_known].sum()
     left = probability[is_contended & ~is_chosen & ~is_known].sum()
     return Prospect(ALL, float(hits), cpu_hours, float(left))
 

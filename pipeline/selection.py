@@ -249,19 +249,22 @@ def _choose_seed(campaign: Campaign, pools: dict[str, Pool], n: int, rng: np.ran
     shares = share_batch({name: pool.n_open for name, pool in pools.items()}, n, rng)
     choice = _Choice(pools)
     for name, pool in pools.items():
-        is_reference = [c.site.surface_id in reference for c in pool.candidates[: pool.n_open]]
+        on_surfaces = [c.site.surface_id for c in pool.candidates[: pool.n_open]]
+        is_reference = np.array([surface_id in reference for surface_id in on_surfaces], dtype=bool)
         n_first = shares[name]
-        if np.ptp(pool.mean) > RANKING_EV:
+        if shares[name] and np.ptp(pool.mean) > RANKING_EV:
             sites = [pool.environments[i] for i in np.flatnonzero(is_reference)]
             n_first = min(n_first, len({site.first_shell[0][0] for site in sites}))
-        first = choose_seed(pool.environments[: pool.n_open], np.array(is_reference), n_first, rng)
+        first = choose_seed(pool.environments[: pool.n_open], is_reference, n_first, rng)
         choice.add({name: first}, Reason.SEED)
-        left = choice.without({each: p.is_open & ~p.is_pending for each, p in pools.items()})[name]
-        candidates, n_more = pool.to_choose_from(left), shares[name] - len(first)
-        likely = choose(
-            acquisition.strategy, candidates, n=n_more, rng=rng, width=acquisition.gaussian_width_ev
-        )
-        choice.add({name: likely}, Reason.PROMISE)
+        for is_pending, reason in ((False, Reason.PROMISE), (True, Reason.ELSEWHERE)):
+            left = pool.is_open & (pool.is_pending == is_pending)
+            left[choice.indices[name]] = False
+            likely = choose(
+                acquisition.strategy, pool.to_choose_from(left), n=shares[name] - len(choice.indices[name]),
+                rng=rng, width=acquisition.gaussian_width_ev,
+            )  # fmt: skip
+            choice.add({name: likely}, reason)
     return choice
 
 

@@ -20,6 +20,7 @@ from pipeline.enumeration import store_bulks, store_sites, store_surfaces
 from pipeline.home import CampaignHome
 from pipeline.joint_ranking import joint_ranking
 from pipeline.learning import Predictions, Trained, keep
+from pipeline.pools import gather_pools
 from pipeline.prospects import latest_prospects
 from pipeline.selection import choose_round
 from pipeline.store.records import ModelRecord, Selection
@@ -121,6 +122,30 @@ def test_a_surface_that_misses_for_one_adsorbate_is_not_looked_at_for_the_other(
     assert set(faces(campaign, record)) == {("CO", "Cu(111)"), ("H", "Cu(111)")}
 
 
+def test_all_of_a_single_adsorbate_is_that_adsorbate(campaign: Campaign) -> None:
+    one = {"adsorbates": {"H": campaign.settings.adsorbates["H"]}}
+    alone = Campaign(campaign.settings.model_copy(update=one), campaign.home, campaign.store)
+    guesses = predicted(campaign, H={"Pd(111)": -0.27})
+    each, both = (choose_round(that(alone, goal=goal), 1, guesses, 2) for goal in ("each", "all"))
+    assert each.selections == both.selections
+
+
+def test_a_seed_is_chosen_although_every_site_of_an_adsorbate_is_known_already(campaign: Campaign) -> None:
+    for candidate in campaign.candidates:
+        if candidate.adsorbate == "H":
+            observe(campaign, candidate, 0.1)
+    assert {a for a, _ in faces(campaign, choose_round(campaign, 0, predicted(campaign), 4))} == {"CO"}
+
+
+def test_a_seed_takes_what_is_under_way_elsewhere_when_nothing_else_is_left(
+    campaign: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Campaign, "pending", lambda self: self.candidates)
+    guesses = predicted(campaign, CO={"Cu(100)": -0.67}, H={"Cu(100)": -0.27})
+    reasons = [s.reason for s in choose_round(campaign, 0, guesses, 8).selections]
+    assert sorted(reasons) == ["elsewhere"] * 4 + ["seed"] * 4  # pure metals come first all the same
+
+
 def test_sharing_by_promise_gives_the_places_to_the_adsorbate_that_has_hits_to_find(
     campaign: Campaign,
 ) -> None:
@@ -178,6 +203,41 @@ def test_for_all_adsorbates_at_once_a_surface_counts_once(campaign: Campaign) ->
     assert promised.goal == "all"
     assert promised.hits == pytest.approx(0.6826895**2, abs=1e-6)
     assert promised.hits_left < 1e-6
+
+
+def test_what_fills_a_round_promises_nothing_for_the_surfaces_that_it_is_on(
+    campaign: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    under_way = on(campaign, "H", "Pd(111)")[0]
+    monkeypatch.setattr(Campaign, "pending", lambda self: [under_way])
+    observe(campaign, on(campaign, "CO", "Pd(111)")[0], -0.67)  # no other CO is predicted lower
+    guesses = predicted(campaign, H={"Pd(111)": -0.27})
+    record = choose_round(that(campaign, goal="all"), 1, guesses, 1000)
+    filling = {s.calculation_id for s in record.selections if s.reason == "filling"}
+    assert {c.calculation_id for c in on(campaign, "H", "Pd(111)")[1:]} <= filling
+    assert record.prospects[0].hits + record.prospects[0].hits_left < 1e-6
+
+
+def test_candidates_that_failures_cannot_tell_apart_are_looked_at_once(
+    campaign: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Informed:
+        is_informed = True
+
+        def predict(self, features: np.ndarray) -> np.ndarray:
+            assert len(features) == 1
+            return np.array([0.25])
+
+    monkeypatch.setattr("pipeline.pools.learned", lambda *_: Informed())
+    learning = campaign.settings.model_copy(update={"acquisition": AcquisitionSettings()})
+    other = Campaign(learning, campaign.home, campaign.store)
+    sites = list(campaign.environments.values())
+    one = sites[0]
+    alike = {"first_shell": one.first_shell, "second_shell": one.second_shell, "neighbours": one.neighbours}
+    assert len({site.geometry for site in sites}) > 1
+    other.__dict__["environments"] = {i: replace(e, **alike) for i, e in campaign.environments.items()}
+    success = gather_pools(other, predicted(campaign))["H"].success
+    assert success.tolist() == [0.25] * len(campaign.sites)
 
 
 def keep_round(
