@@ -202,7 +202,7 @@ def _composition(formula: str) -> Shell:
     return tuple(sorted((symbol, n // divisor) for symbol, n in counts.items()))
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=64)
 def _source(
     table: SourceTable, adsorbate: str, crystals: tuple[tuple[str, BulkContext], ...]
 ) -> Source | None:
@@ -231,7 +231,7 @@ def _read(source: SourceSettings, adsorbates: tuple[str, ...]) -> SourceTable:
         raise ConfigError(message) from error
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=64)
 def _parsed(source: SourceSettings, adsorbates: tuple[str, ...], content: bytes) -> SourceTable:
     """Parse a file; the same table for the same content, as what is made of it is kept with it."""
     path = Path(source.file)

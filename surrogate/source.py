@@ -105,7 +105,7 @@ def _site(environment: SiteEnvironment) -> Hashable:
     return environment.canonical(), environment.neighbours, bulk.composition, volume
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=64)
 def model_of(source: Source, adsorbate: str, model: str, seed: int) -> SourceModel:
     """Train on a source once, however often a campaign trains on top of it."""
     prior = prior_of(adsorbate if source.kind == "same" else "", source.delta_e)

@@ -12,6 +12,7 @@ from scipy.stats import spearmanr
 from surrogate.metrics import coverage
 from surrogate.models import AdsorptionSurrogate
 from surrogate.sites import BulkContext
+from surrogate.source import model_of
 from surrogate.transfer import LEVEL_STD_EV, Source
 from tests.surrogate.worlds import law, random_environments
 
@@ -146,3 +147,9 @@ def test_a_source_that_does_not_fit_together_is_refused():
         Source("old", OLD[:1], np.array([np.nan]))
     with pytest.raises(ValueError, match="at least one"):
         Source("old", [], np.zeros(0))
+
+
+def test_a_source_is_trained_on_once_however_many_there_are():
+    sources = [Source(str(i), OLD[:2], np.array([0.0, 0.1 * i])) for i in range(20)]
+    first, again = ([model_of(s, "CO", "gaussian_process", 0) for s in sources] for _ in range(2))
+    assert all(one is other for one, other in zip(first, again, strict=True))
