@@ -107,7 +107,7 @@ def is_complete(campaign: Campaign) -> bool:
 
 
 def sources(campaign: Campaign) -> dict[str, list[Source]]:
-    """What the potential says, for each adsorbate of which it says something."""
+    """What the potential says, for each adsorbate of which it says something; each version by itself."""
     from surrogate.transfer import Source
 
     if campaign.settings.surrogate.pretrained is None:
@@ -116,15 +116,15 @@ def sources(campaign: Campaign) -> dict[str, list[Source]]:
     found: dict[str, list[Source]] = {}
     for name in campaign.settings.adsorbates:
         key = campaign.settings.species(name).key
-        rows = [
-            (campaign.environments[site.id], delta_e, site.bulk_id)
-            for site in campaign.sites
-            if (delta_e := known.get((site.id, key))) is not None
-        ]
-        if rows:
-            environments, energies, bulks = zip(*rows, strict=True)
-            potential = str(campaign.settings.surrogate.pretrained)
-            found[name] = [Source(potential, environments, np.array(energies), bulks)]
+        rows = defaultdict(list)
+        for site in campaign.sites:
+            delta_e, potential = known.get((site.id, key), (None, ""))
+            if delta_e is not None:
+                rows[potential].append((campaign.environments[site.id], delta_e, site.bulk_id))
+        for potential, told in rows.items():
+            environments, energies, bulks = zip(*told, strict=True)
+            source = Source(potential, environments, np.array(energies), bulks)
+            found.setdefault(name, []).append(source)
     return found
 
 
@@ -165,15 +165,16 @@ def _energies_file(campaign: Campaign) -> Path:
     return campaign.home.path / "pretrained.jsonl"
 
 
-def read_energies(path: Path) -> dict[tuple[str, str], float | None]:
-    """ΔE by site id and adsorbate key, eV; None where the potential gives none."""
+def read_energies(path: Path) -> dict[tuple[str, str], tuple[float | None, str]]:
+    """ΔE, eV, and the potential, by site id and adsorbate key; None where the potential gives none."""
     if not path.is_file():
         return {}
-    found: dict[tuple[str, str], float | None] = {}
+    found: dict[tuple[str, str], tuple[float | None, str]] = {}
     for line in path.read_bytes().splitlines():
         try:
             row = json.loads(line)
-            found.setdefault((row["site"], row["adsorbate"]), row["delta_e_ev"])
+            said = row["delta_e_ev"], row["potential"]
+            found.setdefault((row["site"], row["adsorbate"]), said)
         except (ValueError, KeyError, TypeError):
             continue  # unfinished
     return found

@@ -81,7 +81,10 @@ def test_every_site_of_the_shortlist_is_looked_at_once(campaign: Campaign) -> No
 
 def test_a_killed_driver_s_half_line_costs_one_site(campaign: Campaign) -> None:
     *done, lost = pretrained.shortlist(campaign)
-    lines = [json.dumps({"site": c.site.id, "adsorbate": "H", "delta_e_ev": 0.1}) for c in (*done, lost)]
+    lines = [
+        json.dumps({"site": c.site.id, "adsorbate": "H", "potential": "diep 2", "delta_e_ev": 0.1})
+        for c in (*done, lost)
+    ]
     path = campaign.home.path / "pretrained.jsonl"
     path.write_text("\n".join(lines)[:-9])
     assert pretrained.missing(campaign) == [lost]
@@ -119,19 +122,35 @@ def test_a_longer_shortlist_holds_the_shorter_and_takes_crystals_in_turn(campaig
 def test_the_surrogate_ranks_by_what_the_potential_says(campaign: Campaign) -> None:
     campaign.home.path.mkdir(exist_ok=True)
     said = {c.site.id: -0.6 + 0.2 * k for k, c in enumerate(pretrained.shortlist(campaign))}
-    lines = [json.dumps({"site": i, "adsorbate": "H", "delta_e_ev": e}) for i, e in said.items()]
+    lines = [
+        json.dumps({"site": i, "adsorbate": "H", "potential": "diep 2", "delta_e_ev": e})
+        for i, e in said.items()
+    ]
     (campaign.home.path / "pretrained.jsonl").write_text("\n".join(lines))
     (trained,) = train(campaign, 0).values()
     predicted = trained.predictions.by_site()
     mean = np.array([predicted[i][0] for i in said])
     assert np.corrcoef(mean, list(said.values()))[0, 1] > 0.75
-    (heard,) = (s for s in trained.model.record["parameters"]["sources"] if s["name"] == "diep")
+    (heard,) = (s for s in trained.model.record["parameters"]["sources"] if s["name"] == "diep 2")
     assert heard["n"] == 6
+
+
+def test_energies_of_two_versions_of_the_potential_do_not_mix(campaign: Campaign) -> None:
+    lines = [
+        json.dumps({"site": c.site.id, "adsorbate": "H", "potential": f"diep {2 + k % 2}", "delta_e_ev": 0.1})
+        for k, c in enumerate(pretrained.shortlist(campaign))
+    ]
+    (campaign.home.path / "pretrained.jsonl").write_text("\n".join(lines))
+    assert pretrained.is_complete(campaign)
+    assert {s.name: len(s.delta_e) for s in campaign.guesses["H"]} == {"diep 2": 3, "diep 3": 3}
 
 
 def test_the_seed_follows_a_ranking_after_the_pure_metals(campaign: Campaign) -> None:
     said = {c.site.id: -0.27 + 0.8 * k for k, c in enumerate(pretrained.shortlist(campaign))}
-    lines = [json.dumps({"site": i, "adsorbate": "H", "delta_e_ev": e}) for i, e in said.items()]
+    lines = [
+        json.dumps({"site": i, "adsorbate": "H", "potential": "diep 2", "delta_e_ev": e})
+        for i, e in said.items()
+    ]
     (campaign.home.path / "pretrained.jsonl").write_text("\n".join(lines))
     predictions = {name: t.predictions for name, t in train(campaign, 0, with_metrics=False).items()}
     seed = choose_round(campaign, 0, predictions, 5).selections
