@@ -24,7 +24,7 @@ releases that did not know them keep theirs."""
 class SourceSettings(StrictModel):
     """Adsorption energies that were computed elsewhere."""
 
-    file: str = Field(examples=["old-pbe.csv"])
+    file: str = Field(min_length=1, examples=["old-pbe.csv"])
     """CSV file of energies by site, or what `sabatier export` wrote of another campaign (CSV or JSON);
     relative to the campaign file."""
     name: str | None = Field(default=None, examples=["old PBE data"])

@@ -176,7 +176,11 @@ def lowest_computed(campaign: Campaign, adsorbate: str, numbers: Mapping[str, in
 def others_probability(pools: Mapping[str, Pool]) -> dict[str, NDArray[np.float64]]:
     """Probability of each surface to be a hit for the adsorbates not named, of shape (n_surfaces,)."""
     each = {name: pool.surface_probability() for name, pool in pools.items()}
-    return {name: np.prod([p for other, p in each.items() if other != name], axis=0) for name in pools}
+    certain = {name: np.ones_like(p) for name, p in each.items()}  # a campaign may have no other adsorbate
+    return {
+        name: np.prod([certain[name], *(p for other, p in each.items() if other != name)], axis=0)
+        for name in pools
+    }
 
 
 def _success(

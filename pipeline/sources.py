@@ -15,6 +15,7 @@ import io
 import json
 import math
 import re
+import zlib
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -190,11 +191,14 @@ def _crystals(table: SourceTable, known: Mapping[str, Bulk]) -> tuple[tuple[str,
 
 def _composition(formula: str) -> Shell:
     """Elements and their numbers in the reduced formula; empty where it is none."""
-    counts: Counter[str] = Counter()
-    if not re.fullmatch(r"([A-Z][a-z]?\d*)+", formula):
+    from ase.formula import Formula
+
+    if not re.fullmatch(r"[A-Za-z0-9()]+", formula):
         return ()
-    for symbol, number in re.findall(r"([A-Z][a-z]?)(\d*)", formula):
-        counts[symbol] += int(number or 1)
+    try:
+        counts = Formula(formula).count()  # Al(CoSi)2 as well
+    except ValueError:
+        return ()
     if not set(counts) <= _SYMBOLS or not all(counts.values()):
         return ()
     divisor = math.gcd(*counts.values())
@@ -224,9 +228,9 @@ def _read(source: SourceSettings, adsorbates: tuple[str, ...]) -> SourceTable:
     path = Path(source.file)
     try:
         content = path.read_bytes()
-        raw = gzip.decompress(content) if path.suffix == ".gz" else content
+        raw = gzip.decompress(content) if path.suffix.lower() == ".gz" else content
         reading = _Reading(path, source.adsorbate, adsorbates, list(_records(raw.decode("utf-8-sig"))))
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error, ValueError) as error:
+    except (OSError, EOFError, zlib.error, csv.Error, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else error
         message = f"surrogate.sources: {path} cannot be read ({why}); allowed: CSV, or an export of Sabatier"
         raise ConfigError(message) from error
@@ -248,7 +252,11 @@ def _read(source: SourceSettings, adsorbates: tuple[str, ...]) -> SourceTable:
 def _records(text: str) -> Iterator[tuple[str, dict[str, str]]]:
     """Line, or place in a JSON export, and values of each row; names of columns in small letters."""
     if text.lstrip().startswith("{"):
-        for i, row in enumerate(json.loads(text).get("rows", ()), start=1):
+        rows = json.loads(text).get("rows")
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            message = "as JSON it has no list 'rows' of objects"
+            raise ValueError(message)
+        for i, row in enumerate(rows, start=1):
             yield (
                 f"row {i}",
                 {str(key).lower(): "" if value is None else str(value) for key, value in row.items()},
@@ -281,14 +289,27 @@ class _Reading:
         """Yield the rows that are of use, and note what is wrong with others."""
         if not self.records or not self._has_columns():
             return
+        first_with: dict[tuple[tuple[str, str], ...], str] = {}
         for line, values in self.records:
+            first = first_with.setdefault(tuple(values.items()), line)
+            if first != line:
+                self.left_out.append(f"{line}: the same as {first}")
+                continue
             n_before = len(self.problems)
-            row = self._row(line, {thing: values[column] for thing, column in self.columns.items()}, values)
+            row = self._row(
+                line, {thing: values.get(column, "") for thing, column in self.columns.items()}, values
+            )
             if row is not None and len(self.problems) == n_before:
                 yield row
 
     def _has_columns(self) -> bool:
-        has = ", ".join(self.records[0][1])
+        names = list(self.records[0][1])
+        has = ", ".join(names)
+        if len(names) == 1 and re.search(r"[;\t|]", has):
+            self.problems.append(
+                f"{self.path}: columns must be separated by commas; its first line is {has!r}"
+            )
+            return False
         for thing in ("energy", "coordination"):
             if thing not in self.columns:
                 wanted = " or ".join(COLUMNS[thing])
@@ -315,10 +336,15 @@ class _Reading:
         formula = values.get("formula", "")
         if formula and not _composition(formula) and "bulk" not in values:
             self._wrong(line, "formula", formula, "a formula such as Cu3Pd")
+        first = self._shell(line, "coordination", values["coordination"])
+        crystal = {symbol for symbol, _ in _composition(formula)}
+        if crystal and (foreign := sorted({symbol for symbol, _ in first} - crystal)):
+            self.left_out.append(f"{line}: coordination has {', '.join(foreign)}, which {formula} has not")
+            return None
         around = self._neighbours(line, values.get("neighborcoord", ""))
         second = self._shell(line, "second_shell", values.get("second_shell", ""))
         site = SiteEnvironment(
-            first_shell=self._shell(line, "coordination", values["coordination"]),
+            first_shell=first,
             second_shell=second or shell_of(s for _, shell in around for s, n in shell for _ in range(n)),
             neighbours=around,
             miller=self._miller(line, values.get("miller", ""), given),
@@ -352,7 +378,7 @@ class _Reading:
 
     def _shell(self, line: str, thing: str, text: str) -> Shell:
         symbols = [symbol.strip() for symbol in text.split("-") if symbol.strip()]
-        if not set(symbols) <= _SYMBOLS:
+        if (text and not symbols) or not set(symbols) <= _SYMBOLS:
             self._wrong(line, thing, text, "symbols of elements joined by '-', such as Cu-Cu-Pd")
             return ()
         return shell_of(symbols)

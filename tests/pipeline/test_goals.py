@@ -121,6 +121,14 @@ def test_a_surface_that_misses_for_one_adsorbate_is_not_looked_at_for_the_other(
     assert set(faces(campaign, record)) == {("CO", "Cu(111)"), ("H", "Cu(111)")}
 
 
+def test_for_all_adsorbates_of_which_there_is_one_its_hits_count(campaign: Campaign) -> None:
+    alone = {"adsorbates": {"CO": campaign.settings.adsorbates["CO"]}}
+    only = Campaign(campaign.settings.model_copy(update=alone), campaign.home, campaign.store)
+    guesses = predicted(campaign, CO={"Cu(111)": -0.67})
+    record = choose_round(that(only, goal="all"), 1, guesses, 1)
+    assert faces(only, record) == [("CO", "Cu(111)")]
+
+
 def test_sharing_by_promise_gives_the_places_to_the_adsorbate_that_has_hits_to_find(
     campaign: Campaign,
 ) -> None:
