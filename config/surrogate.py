@@ -24,13 +24,21 @@ releases that did not know them keep theirs."""
 class SourceSettings(StrictModel):
     """Adsorption energies that were computed elsewhere."""
 
-    file: str = Field(min_length=1, examples=["old-pbe.csv"])
+    file: str = Field(examples=["old-pbe.csv"])
     """CSV file of energies by site, or what `sabatier export` wrote of another campaign (CSV or JSON);
     relative to the campaign file."""
     name: str | None = Field(default=None, examples=["old PBE data"])
     """What it is called in reports; the file's name when left out."""
     adsorbate: str | None = Field(default=None, examples=["CO"])
     """Adsorbate of all its rows, for a file without a column `adsorbate`."""
+
+    @field_validator("file")
+    @classmethod
+    def _named(cls, value: str) -> str:
+        if not value.strip():
+            message = "is empty; give the path of a CSV file or of an export"
+            raise ValueError(message)
+        return value
 
 
 class SurrogateSettings(StrictModel):

@@ -57,6 +57,7 @@ def test_the_whole_and_the_map_in_one_document(finished: Path) -> None:
         (["--map", "map.doc"], ".png, .svg, .pdf"),
         (["--map", "map.png"], "choose with -a"),
         (["--map", "map.png", "-a", "H", "--plot", "x.png"], "give ids or --global"),
+        (["site-1", "--map", "x.png", "-a", "H", "--plot", "x.png"], "a file of its own"),
         (["site-1", "--global", "-a", "H", "--plot", "x.png"], "leave out the ids or --global"),
     ],
 )
