@@ -286,5 +286,5 @@ def test_files_count_from_the_campaign_file(tmp_path: Path) -> None:
     assert settings.surrogate.sources[0].file == str(tmp_path / "old.csv")
     with pytest.raises(ConfigError, match=r"adsorbate 'OH'; allowed: H"):
         parse_campaign(text.replace('"old.csv"', '"old.csv", "adsorbate": "OH"'), "x.yaml", tmp_path)
-    with pytest.raises(ConfigError, match=r"sources\[0\]\.file: is empty"):
+    with pytest.raises(ConfigError, match=r"sources\[0\]\.file: got .*is empty; give the path"):
         parse_campaign(text.replace('"old.csv"', '" "'), "x.yaml", tmp_path)
