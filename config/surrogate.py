@@ -32,6 +32,14 @@ class SourceSettings(StrictModel):
     adsorbate: str | None = Field(default=None, examples=["CO"])
     """Adsorbate of all its rows, for a file without a column `adsorbate`."""
 
+    @field_validator("file")
+    @classmethod
+    def _named(cls, value: str) -> str:
+        if not value.strip():
+            message = "is empty; give the path of a CSV file or of an export"
+            raise ValueError(message)
+        return value
+
 
 class SurrogateSettings(StrictModel):
     """The model that predicts ΔE."""

@@ -64,8 +64,9 @@ class Rebuilt:
             return ""
         return (
             f"{self.adsorbate}: trained again, the surrogate of round {self.predictions.round} predicts up "
-            f"to {self.difference_ev:.2g} eV otherwise than it did; an energy was computed again since, or "
-            "another version of Sabatier trained it. What is explained is the one of now"
+            f"to {self.difference_ev:.2g} eV otherwise than it did; since then an energy was computed again, "
+            "surrogate.sources or a file of theirs was changed, or Sabatier was updated. What is explained "
+            "is the one of now"
         )
 
 

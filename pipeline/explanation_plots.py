@@ -116,9 +116,12 @@ def _importances(axes: Axes, document: Document) -> None:
     axes.set_yticks(places, [row["fact"] for row in rows])
     axes.invert_yaxis()
     axes.axvline(0.0, color="0.4", linewidth=0.8)
-    axes.set_xlabel("eV")
     axes.set_title("what matters", fontsize=10, loc="left")
-    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    if has_growth:
+        axes.set_xlabel("eV")
+        axes.legend(frameon=False, fontsize=8, loc="best")
+    else:
+        axes.set_xlabel("mean size of its contributions / eV")
 
 
 def _elements(axes: Axes, document: Document) -> None:
@@ -135,7 +138,7 @@ def _elements(axes: Axes, document: Document) -> None:
         axes.tick_params(axis="x", labelsize=8, labelrotation=90)
     axes.set_ylabel(f"mean ΔE({document['adsorbate']}) / eV")
     axes.set_title("if all binding atoms were of one element", fontsize=10, loc="left")
-    axes.legend(frameon=False, fontsize=8, loc="upper left")
+    axes.legend(frameon=False, fontsize=8, loc="best")
 
 
 def _dependence(axes: Axes, dependence: Document) -> None:
@@ -177,11 +180,13 @@ def draw_map(document: Document, path: Path, *, title: str) -> Path:
     drawn = axes.scatter(x[~is_computed], y[~is_computed], size, values[~is_computed], linewidths=0, **look)
     axes.scatter(
         x[is_computed], y[is_computed], 1.8 * size, values[is_computed],
-        edgecolors="black", linewidths=0.8, label="computed", **look,
+        edgecolors="black", linewidths=0.8, **look,
     )  # fmt: skip
     bar = figure.colorbar(drawn, ax=axes, extend="both", shrink=0.85)
     bar.set_label(f"ΔE({document['adsorbate']}) / eV, target {target:+.2f}")
     axes.set(xticks=[], yticks=[], title=f"{title}: sites that are described alike lie together")
     if is_computed.any():
+        # The legend stands for no energy, so for no colour.
+        axes.scatter([], [], 1.8 * size, "none", edgecolors="black", linewidths=0.8, label="computed")
         axes.legend(frameon=False, fontsize=8, loc="best")
     return save_figure(figure, path)

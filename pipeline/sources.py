@@ -191,11 +191,14 @@ def _crystals(table: SourceTable, known: Mapping[str, Bulk]) -> tuple[tuple[str,
 
 def _composition(formula: str) -> Shell:
     """Elements and their numbers in the reduced formula; empty where it is none."""
-    counts: Counter[str] = Counter()
-    if not re.fullmatch(r"([A-Z][a-z]?\d*)+", formula):
+    from ase.formula import Formula
+
+    if not re.fullmatch(r"[A-Za-z0-9()]+", formula):
         return ()
-    for symbol, number in re.findall(r"([A-Z][a-z]?)(\d*)", formula):
-        counts[symbol] += int(number or 1)
+    try:
+        counts = Formula(formula).count()  # Al(CoSi)2 as well
+    except ValueError:
+        return ()
     if not set(counts) <= _SYMBOLS or not all(counts.values()):
         return ()
     divisor = math.gcd(*counts.values())
@@ -235,7 +238,7 @@ def _read(source: SourceSettings, adsorbates: tuple[str, ...]) -> SourceTable:
 def _parsed(source: SourceSettings, adsorbates: tuple[str, ...], content: bytes) -> SourceTable:
     """Parse a file; the same table for the same content, as what is made of it is kept with it."""
     path = Path(source.file)
-    raw = gzip.decompress(content) if path.suffix == ".gz" else content
+    raw = gzip.decompress(content) if path.suffix.lower() == ".gz" else content
     reading = _Reading(path, source.adsorbate, adsorbates, list(_records(raw.decode("utf-8-sig"))))
     rows = tuple(reading.rows())
     if reading.problems:
@@ -255,10 +258,11 @@ def _parsed(source: SourceSettings, adsorbates: tuple[str, ...], content: bytes)
 def _records(text: str) -> Iterator[tuple[str, dict[str, str]]]:
     """Line, or place in a JSON export, and values of each row; names of columns in small letters."""
     if text.lstrip().startswith("{"):
-        for i, row in enumerate(json.loads(text).get("rows") or (), start=1):
-            if not isinstance(row, dict):
-                message = f"row {i} is no object"
-                raise ValueError(message)
+        rows = json.loads(text).get("rows")
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            message = "as JSON it has no list 'rows' of objects"
+            raise ValueError(message)
+        for i, row in enumerate(rows, start=1):
             yield (
                 f"row {i}",
                 {str(key).lower(): "" if value is None else str(value) for key, value in row.items()},
@@ -291,7 +295,12 @@ class _Reading:
         """Yield the rows that are of use, and note what is wrong with others."""
         if not self.records or not self._has_columns():
             return
+        first_with: dict[tuple[tuple[str, str], ...], str] = {}
         for line, values in self.records:
+            first = first_with.setdefault(tuple(values.items()), line)
+            if first != line:
+                self.left_out.append(f"{line}: the same as {first}")
+                continue
             n_before = len(self.problems)
             named = {thing: values.get(column, "") for thing, column in self.columns.items()}
             row = self._row(line, named, values)
@@ -299,7 +308,13 @@ class _Reading:
                 yield row
 
     def _has_columns(self) -> bool:
-        has = ", ".join(self.records[0][1])
+        names = list(self.records[0][1])
+        has = ", ".join(names)
+        if len(names) == 1 and re.search(r"[;\t|]", has):
+            self.problems.append(
+                f"{self.path}: columns must be separated by commas; its first line is {has!r}"
+            )
+            return False
         for thing in ("energy", "coordination"):
             if thing not in self.columns:
                 wanted = " or ".join(COLUMNS[thing])
@@ -326,10 +341,15 @@ class _Reading:
         formula = values.get("formula", "")
         if formula and not _composition(formula) and "bulk" not in values:
             self._wrong(line, "formula", formula, "a formula such as Cu3Pd")
+        first = self._shell(line, "coordination", values["coordination"])
+        crystal = {symbol for symbol, _ in _composition(formula)}
+        if crystal and (foreign := sorted({symbol for symbol, _ in first} - crystal)):
+            self.left_out.append(f"{line}: coordination has {', '.join(foreign)}, which {formula} has not")
+            return None
         around = self._neighbours(line, values.get("neighborcoord", ""))
         second = self._shell(line, "second_shell", values.get("second_shell", ""))
         site = SiteEnvironment(
-            first_shell=self._shell(line, "coordination", values["coordination"]),
+            first_shell=first,
             second_shell=second or shell_of(s for _, shell in around for s, n in shell for _ in range(n)),
             neighbours=around,
             miller=self._miller(line, values.get("miller", ""), given),
@@ -363,7 +383,7 @@ class _Reading:
 
     def _shell(self, line: str, thing: str, text: str) -> Shell:
         symbols = [symbol.strip() for symbol in text.split("-") if symbol.strip()]
-        if not set(symbols) <= _SYMBOLS:
+        if (text and not symbols) or not set(symbols) <= _SYMBOLS:
             self._wrong(line, thing, text, "symbols of elements joined by '-', such as Cu-Cu-Pd")
             return ()
         return shell_of(symbols)

@@ -91,6 +91,9 @@ class _Asked:
         for option, path in (("--plot", self.plot), ("--map", self.site_map)):
             if path is not None:
                 check_picture(path, option)
+        if self.plot is not None and self.plot == self.site_map:
+            message = f"--plot and --map both are {self.plot}: give each a file of its own"
+            raise ConfigError(message)
         if self.plot is not None and not (self.sites or self.on_the_whole):
             message = "--plot draws explanations: give ids or --global, or leave it out beside --map"
             raise ConfigError(message)

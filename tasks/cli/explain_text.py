@@ -59,6 +59,7 @@ def _print_substitutions(document: dict[str, Any]) -> None:
         if abs(row["change_ev"]) >= LEAST_EV
     ]
     if not shown:
+        _say(f"  no one atom exchanged would change it by {LEAST_EV:g} eV")
         return
     _say("  with one atom exchanged it would be")
     table = _grid("right", "right", "left", "left")

@@ -16,6 +16,7 @@ from tasks.cli.common import (
     home_of,
     hours,
     print_json,
+    stderr,
     stdout,
 )
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rich.console import Console
+
+    from config.campaign import CampaignSettings
 
 BULKS_SHOWN = 30
 
@@ -48,6 +51,7 @@ def _plan(source: str, home: Path | None, profile: str | None, *, script_only: b
 
     settings = load_campaign(source, profile)
     tables = read_sources(settings)
+    _tell_of_missing_extra(settings)
     scripts = job_scripts(settings, home_of(settings, home).absolute())
     if script_only and not as_json:
         _print_scripts(stdout(), scripts)
@@ -61,6 +65,20 @@ def _plan(source: str, home: Path | None, profile: str | None, *, script_only: b
         for line in (line for table in tables for line in describe(table)):
             stdout().print(line, markup=False, soft_wrap=True)
         _print_scripts(stdout(), scripts)
+
+
+def _tell_of_missing_extra(settings: CampaignSettings) -> None:
+    """Say now what ``run`` would refuse here; the campaign may be meant for another machine."""
+    from config.errors import MissingExtraError
+    from dft.pretrained import require
+
+    if settings.surrogate.pretrained is None:
+        return
+    try:
+        require()
+    except MissingExtraError as error:
+        told = f"note: 'sabatier run' will refuse this here: {error}"
+        stderr().print(told, style="yellow", markup=False, soft_wrap=True)
 
 
 def _print_scripts(console: Console, scripts: Sequence[dict[str, Any]]) -> None:

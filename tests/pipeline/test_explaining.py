@@ -104,6 +104,7 @@ def test_an_energy_that_was_computed_again_is_told(trained: Campaign) -> None:
     model = rebuilt(trained, "H")
     assert model.difference_ev > 0.05
     assert "computed again" in model.warning()
+    assert "surrogate.sources" in model.warning()
 
 
 def test_contributions_lead_from_the_typical_site_to_the_prediction(

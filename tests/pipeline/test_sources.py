@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -167,6 +166,27 @@ def test_rows_that_are_of_no_use_are_told(tmp_path: Path) -> None:
     assert "3 rows left out" in told
 
 
+def test_a_row_that_is_there_twice_counts_once(tmp_path: Path) -> None:
+    (table,) = read_sources(settings_of(tmp_path, GOOD, GOOD.replace("-0.2", "-0.3"), GOOD))
+    assert [row.delta_e_ev for row in table.rows] == [-0.2, -0.3]
+    assert table.left_out == ("line 4: the same as line 2",)
+
+
+def test_a_site_of_atoms_that_its_crystal_lacks_is_left_out(tmp_path: Path) -> None:
+    rows = ["x-1,Al(CoSi)2,,Co-Si,,0.1", "x-2,Al(CoSi)2,,Co-Pd-Au,,0.2"]
+    (table,) = read_sources(settings_of(tmp_path, *rows))
+    assert [row.bulk for row in table.rows] == ["x-1"]
+    assert table.left_out == ("line 3: coordination has Au, Pd, which Al(CoSi)2 has not",)
+
+
+def test_a_formula_with_brackets_is_read(campaign: Campaign, tmp_path: Path) -> None:
+    rows = ["Al(CoSi)2,Co-Co,0.1"]
+    tables = read_sources(settings_of(tmp_path, *rows, header="formula,coordination,energy_ev"))
+    (source,) = from_files(campaign, "H", tables)
+    assert source.environments[0].bulk is not None
+    assert source.environments[0].bulk.composition == (("Al", 1), ("Co", 2), ("Si", 2))
+
+
 def test_rows_of_adsorbates_that_the_campaign_lacks_are_told(tmp_path: Path) -> None:
     header = "adsorbate,mpid,coordination,energy_ev"
     rows = ("H,mp-30,Cu,-0.2", "OH,mp-30,Cu,-0.2", "CO,mp-30,Cu,-0.5")
@@ -181,6 +201,7 @@ def test_rows_of_adsorbates_that_the_campaign_lacks_are_told(tmp_path: Path) -> 
         ("mp-30,Cu,1 1 1,Cu,,abc", ("line 3, energy_ev", "'abc'", "a number, in eV")),
         ("mp-30,Cu,1 1 1,Cu,,nan", ("line 3, energy_ev", "'nan'")),
         ("mp-30,Cu,1 1 1,Cu-Xx,,0.1", ("line 3, coordination", "'Cu-Xx'", "such as Cu-Cu-Pd")),
+        ("mp-30,Cu,1 1 1,-,,0.1", ("line 3, coordination", "'-'", "such as Cu-Cu-Pd")),
         ("mp-30,Cu,1 1,Cu,,0.1", ("line 3, miller", "'1 1'", "three whole numbers")),
         ("mp-30,Cu,1 1 1,Cu,Cu-Cu,0.1", ("line 3, neighborcoord", "'Cu-Cu'", "Cu:Al-Al|Al:Cu-Cu")),
     ],
@@ -216,9 +237,38 @@ def test_a_file_that_is_not_there_or_holds_nothing_is_refused(tmp_path: Path) ->
         read_sources(settings_of(tmp_path))
 
 
+@pytest.mark.parametrize("text", ['{"rows": 3}', '{"rows": null}', '{"rows": [1]}', '{"data": []}'])
+def test_json_that_is_no_export_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "old.json").write_text(text)
+    with pytest.raises(ConfigError, match=r"old\.json cannot be read .*no list 'rows'"):
+        read_sources(with_source(tmp_path / "old.json"))
+
+
+def test_a_row_of_json_that_lacks_a_key_is_left_out(tmp_path: Path) -> None:
+    whole = {"mpid": "mp-30", "coordination": "Cu", "energy_ev": -0.1}
+    (tmp_path / "old.json").write_text(json.dumps({"rows": [whole, {"mpid": "mp-30"}]}))
+    (table,) = read_sources(with_source(tmp_path / "old.json"))
+    assert (len(table.rows), table.left_out) == (1, ("row 2: no energy",))
+
+
+def test_a_damaged_archive_is_refused(tmp_path: Path) -> None:
+    content = bytearray(gzip.compress((HEADER + "\n" + GOOD).encode()))
+    content[10] = 0xFF  # a kind of block that there is not
+    (tmp_path / "old.csv.gz").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"old\.csv\.gz cannot be read"):
+        read_sources(with_source(tmp_path / "old.csv.gz"))
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_another_separator_than_commas_is_told(tmp_path: Path, separator: str) -> None:
+    header, row = (line.replace(",", separator) for line in (HEADER, GOOD))
+    with pytest.raises(ConfigError, match="separated by commas"):
+        read_sources(settings_of(tmp_path, row, header=header))
+
+
 def test_many_problems_are_told_at_once_but_not_all(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="and 3 more") as refused:
-        read_sources(settings_of(tmp_path, *itertools.repeat("mp-30,Cu,1 1 1,Cu,,abc", 8)))
+        read_sources(settings_of(tmp_path, *(f"mp-{i},Cu,1 1 1,Cu,,abc" for i in range(8))))
     assert str(refused.value).count("'abc'") == 5
 
 
@@ -236,13 +286,15 @@ def test_files_count_from_the_campaign_file(tmp_path: Path) -> None:
     assert settings.surrogate.sources[0].file == str(tmp_path / "old.csv")
     with pytest.raises(ConfigError, match=r"adsorbate 'OH'; allowed: H"):
         parse_campaign(text.replace('"old.csv"', '"old.csv", "adsorbate": "OH"'), "x.yaml", tmp_path)
+    with pytest.raises(ConfigError, match=r"sources\[0\]\.file: got .*is empty; give the path"):
+        parse_campaign(text.replace('"old.csv"', '" "'), "x.yaml", tmp_path)
 
 
 def test_a_file_is_parsed_once_and_again_when_its_content_changes(tmp_path: Path) -> None:
     settings = settings_of(tmp_path, GOOD)
     (first,), (again,) = read_sources(settings), read_sources(settings)
     assert first is again
-    settings_of(tmp_path, GOOD, GOOD)
+    settings_of(tmp_path, GOOD, GOOD.replace("-0.2", "-0.3"))
     (changed,) = read_sources(settings)
     assert (len(first.rows), len(changed.rows)) == (1, 2)
 

@@ -32,7 +32,7 @@ def test_without_ids_the_first_of_the_ranking_is_explained_to_people(finished: P
     done = sabatier("explain", cwd=finished)
     assert done.returncode == 0, done.stderr
     assert "against the typical site" in done.stdout
-    assert "for a binding" in done.stdout
+    assert "one atom exchanged" in done.stdout
     assert done.stdout.count("predicted") == 2  # CO and H
 
 
@@ -57,6 +57,7 @@ def test_the_whole_and_the_map_in_one_document(finished: Path) -> None:
         (["--map", "map.doc"], ".png, .svg, .pdf"),
         (["--map", "map.png"], "choose with -a"),
         (["--map", "map.png", "-a", "H", "--plot", "x.png"], "give ids or --global"),
+        (["site-1", "--map", "x.png", "-a", "H", "--plot", "x.png"], "a file of its own"),
         (["site-1", "--global", "-a", "H", "--plot", "x.png"], "leave out the ids or --global"),
     ],
 )

@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import pytest
+from typer.testing import CliRunner
+
+from tasks.cli.main import app
 from tests.tasks.campaigns import TINY, completed, sabatier
 
 if TYPE_CHECKING:
@@ -33,6 +37,17 @@ def test_a_bad_file_is_refused_before_anything_is_computed(tmp_path: Path) -> No
         assert "line 4, energy_ev: got 'strong'; allowed: a number, in eV" in done.stderr
         assert "Traceback" not in done.stderr
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_plan_tells_that_the_pretrained_potential_is_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tiny.yaml").write_text(SMALL + "surrogate: {pretrained: diep}\n")
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    done = CliRunner().invoke(app, ["plan", str(tmp_path / "tiny.yaml"), "--json"])
+    assert done.exit_code == 0
+    assert "'sabatier run' will refuse this here: surrogate.pretrained" in done.stderr
+    assert json.loads(done.stdout)["bulks"] == 1
 
 
 def test_what_was_learned_of_old_data_is_shown(tmp_path: Path) -> None:
