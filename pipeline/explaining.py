@@ -16,7 +16,8 @@ import numpy as np
 from config.errors import ConfigError
 from pipeline.learning import latest_predictions, lowest_by_site
 from pipeline.results import ranking
-from pipeline.sources import read_sources, sources_of
+from pipeline.source_files import read_sources
+from pipeline.sources import sources_of
 from surrogate.features import FEATURE_VERSION
 from surrogate.sites import distinct
 

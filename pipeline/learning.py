@@ -17,7 +17,8 @@ import numpy as np
 
 from config.errors import StoreError
 from dft.jobs import write_atomically
-from pipeline.sources import read_sources, sources_of
+from pipeline.source_files import read_sources
+from pipeline.sources import sources_of
 from pipeline.store.records import ModelRecord
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from pipeline.campaign import Campaign
     from pipeline.domain import Observation
-    from pipeline.sources import SourceTable
+    from pipeline.source_files import SourceTable
     from surrogate.models import AdsorptionSurrogate
     from surrogate.sites import SiteEnvironment
     from surrogate.transfer import Source

@@ -16,7 +16,7 @@ from pipeline import plots
 from pipeline.drift import drift_document
 from pipeline.learning import latest_predictions
 from pipeline.ranking import RankedSurface, rank
-from pipeline.sources import site_columns
+from pipeline.source_files import site_columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

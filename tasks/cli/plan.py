@@ -47,7 +47,7 @@ def _plan(source: str, home: Path | None, profile: str | None, *, script_only: b
     from config.loader import load_campaign
     from pipeline.estimate import make_plan, plan_document
     from pipeline.job_scripts import job_scripts
-    from pipeline.sources import describe, read_sources
+    from pipeline.source_files import describe, read_sources
 
     settings = load_campaign(source, profile)
     tables = read_sources(settings)

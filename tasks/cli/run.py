@@ -75,7 +75,7 @@ def _run(
     from pipeline.capacity import capacity_of
     from pipeline.enumeration import select_bulks
     from pipeline.home import CampaignHome
-    from pipeline.sources import describe, read_sources
+    from pipeline.source_files import describe, read_sources
     from tasks.driver import scheduler_options
 
     settings = load_campaign(source, profile)

@@ -24,12 +24,13 @@ from pipeline.home import CampaignHome
 from pipeline.learning import train, train_round
 from pipeline.report import status_document
 from pipeline.selection import select_round
-from pipeline.sources import describe, read_sources, sources_of
+from pipeline.source_files import describe, read_sources
+from pipeline.sources import sources_of
 from surrogate.published import NAME
 
 if TYPE_CHECKING:
     from config.campaign import CampaignSettings
-    from pipeline.sources import SourceTable
+    from pipeline.source_files import SourceTable
     from pipeline.store.repository import Store
     from surrogate.source import Source
 
