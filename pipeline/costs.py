@@ -28,7 +28,7 @@ ESTIMATES_WEIGHT = 1.0
 SAMPLE = 300
 """Finished calculations of each kind that correct the estimate."""
 SURFACES_PRICED = 500
-"""Slabs that are built to be priced; the others are taken to cost their median."""
+"""Slabs that are built to be priced at a time; the others are taken to cost their median."""
 _ESTIMATES: dict[str, float] = {}
 """CPU-seconds by calculation, whose id stands for everything that the estimate rests on."""
 
@@ -46,6 +46,8 @@ class CandidateCosts:
 
     def cpu_hours(self, candidates: Sequence[Candidate]) -> NDArray[np.float64]:
         """Cost of each candidate: its adslab, and its slab and bulk where they are not computed yet.
+
+        The first :data:`SURFACES_PRICED` surfaces are priced, so candidates that matter come first.
 
         Returns
         -------

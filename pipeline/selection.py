@@ -232,9 +232,16 @@ def _groups(
 
 
 def _cpu_hours(pool: Pool, is_allowed: NDArray[np.bool_], costs: CandidateCosts) -> NDArray[np.float64]:
-    """Expected cost of the candidates that may be chosen."""
+    """Expected cost of the candidates that may be chosen, the most promising priced first."""
+    from surrogate.acquisition import hit_probability
+
+    target, rows = pool.target, np.flatnonzero(is_allowed)
+    likely = hit_probability(
+        pool.mean[rows], pool.std[rows], target.target_ev, target.window_ev, pool.freedom
+    )
+    rows = rows[np.argsort(-likely, kind="stable")]
     hours = np.full(len(pool.candidates), np.inf)
-    hours[is_allowed] = costs.cpu_hours([pool.candidates[i] for i in np.flatnonzero(is_allowed)])
+    hours[rows] = costs.cpu_hours([pool.candidates[i] for i in rows])
     return hours
 
 

@@ -13,6 +13,7 @@ from config.campaign import Budget, BulkSelection
 from config.loader import load_campaign
 from config.surrogate import AcquisitionSettings
 from pipeline.campaign import Campaign
+from pipeline.costs import CandidateCosts
 from pipeline.domain import Observation
 from pipeline.drift import Forecast, drift_document, in_words, round_rows
 from pipeline.ends import NothingLeft
@@ -320,3 +321,21 @@ def test_decisions_of_a_result_or_two_are_put_together_but_never_with_the_seed()
     rows = round_rows(found, least=3)
     assert [(r["first_round"], r["last_round"], r["n"]) for r in rows] == [(0, 0, 3), (1, 2, 3), (3, 4, 3)]
     assert [r["first_round"] for r in round_rows(found, least=1)] == [0, 1, 2, 3, 4]
+
+
+def test_of_many_surfaces_those_that_promise_most_are_priced(
+    campaign: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first_priced: dict[str, str] = {}
+    labels = {s.id: s.label for s in campaign.surfaces}
+    price = CandidateCosts._of
+
+    def noted(costs: CandidateCosts, candidate: Candidate) -> float:
+        first_priced.setdefault(candidate.adsorbate, labels[candidate.site.surface_id])
+        return price(costs, candidate)
+
+    monkeypatch.setattr("pipeline.costs.SURFACES_PRICED", 1)
+    monkeypatch.setattr(CandidateCosts, "_of", noted)
+    guesses = predicted(campaign, CO={"Pd(100)": -0.67}, H={"Cu(111)": -0.27})
+    choose_round(that(campaign, strategy="hits_per_cpu_hour"), 1, guesses, 2)
+    assert first_priced == {"CO": "Pd(100)", "H": "Cu(111)"}
