@@ -32,7 +32,8 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.baselines import PlainTrees
-from benchmarks.reference_data import READERS, demand, listed
+from benchmarks.published_rows import READERS
+from benchmarks.reference_data import demand, listed, numbers
 from surrogate.metrics import cross_validate, summarise
 from surrogate.models import MODELS, AdsorptionSurrogate
 
@@ -174,12 +175,12 @@ def _cells(figures: dict[str, Any]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Accuracy of the surrogate, grouped by bulk")
-    parser.add_argument("--data", type=Path, required=True, help="folder with the reference data")
+    parser.add_argument("--data", type=Path, required=True, help="folder with the reference data, or a file")
     parser.add_argument(
         "--sets", type=listed, default=[], help=f"all that are there, of {', '.join(READERS)}"
     )
     parser.add_argument("--models", type=listed, default=[DEFAULT, PLAIN])
-    parser.add_argument("--curve", type=_numbers, default=_numbers("20,50,100,200,500,1000,2000,4000,8000"))
+    parser.add_argument("--curve", type=numbers, default=numbers("20,50,100,200,500,1000,2000,4000,8000"))
     parser.add_argument("--repeats", type=int, default=3, help="learning curves to average")
     parser.add_argument("--predictions", type=int, default=1_700_000, help="0 to leave them out")
     parser.add_argument("--json", action="store_true", help="print the JSON line only")
@@ -199,10 +200,6 @@ def main() -> int:
                 print_table(model, results[name][model])
     print(json.dumps({"benchmark": "accuracy", "grouped_by": "bulk", "results": results}))
     return 0
-
-
-def _numbers(text: str) -> list[int]:
-    return [int(name) for name in listed(text)]
 
 
 if __name__ == "__main__":

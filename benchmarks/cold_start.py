@@ -33,7 +33,8 @@ import numpy as np
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.reference_data import READERS, demand, listed
+from benchmarks.published_rows import READERS
+from benchmarks.reference_data import demand, listed, numbers
 from benchmarks.replay import pool_of
 from benchmarks.structures import FILE, labelled, pretrained_energies, read_structures
 from config.errors import MissingExtraError
@@ -85,9 +86,7 @@ class World:
         return [Source("pretrained", environments, self.guesses[rows], self.data.bulks[rows].tolist())]
 
 
-def replayed(
-    world: World, strategy: str, looks: list[int], options: argparse.Namespace, seed: int
-) -> dict[str, Any]:
+def replayed(world: World, strategy: str, options: argparse.Namespace, seed: int) -> dict[str, Any]:
     """One campaign from nothing."""
     rng = np.random.default_rng(seed)
     name, *manners = strategy.split("+")
@@ -103,16 +102,16 @@ def replayed(
         surrogate.fit(environments, energies, bulks, [*table, *asked])
         mean, std = surrogate.predict(pool.environments)
         left = np.setdiff1d(np.arange(len(pool)), known)
-        if len(known) in looks:
+        if len(known) in options.labels:
             told[str(len(known))] = {
                 "rank": _rank(mean[left], pool.delta_e[left]),
                 "mae_ev": float(np.abs(mean[left] - pool.delta_e[left]).mean()),
                 "coverage_90": float((np.abs(mean[left] - pool.delta_e[left]) < 1.645 * std[left]).mean()),
                 "hits": float(pool.is_hit[known].sum()),
             }
-        if len(known) >= max(looks):
+        if len(known) >= max(options.labels):
             break
-        size = min(batch if len(known) else options.first, max(looks) - len(known))
+        size = min(batch if len(known) else options.first, max(options.labels) - len(known))
         spread = first_batch(world, name, manners, size, rng) if not len(known) else known[:0]
         is_known = np.zeros(len(pool), dtype=bool)
         is_known[known] = is_known[spread] = True
@@ -175,7 +174,9 @@ def main() -> int:
     parser.add_argument("--data", type=Path, required=True, help="folder with the reference data")
     parser.add_argument("--sets", type=listed, default=[], help=f"instead: {', '.join(READERS)}")
     parser.add_argument("--strategies", type=listed, default=list(STRATEGIES))
-    parser.add_argument("--labels", default="0,10,20,50,100", help="numbers of labels to look at")
+    parser.add_argument(
+        "--labels", type=numbers, default=numbers("0,10,20,50,100"), help="numbers of labels to look at"
+    )
     parser.add_argument("--batch", type=int, default=10)
     parser.add_argument("--first", type=int, default=10, help="size of the first batch")
     parser.add_argument("--seeds", type=int, default=5)
@@ -185,7 +186,6 @@ def main() -> int:
     unknown = {name.partition("+")[0] for name in options.strategies} - set(STRATEGIES)
     if unknown:
         parser.error(f"unknown strategy {', '.join(sorted(unknown))}; known: {', '.join(STRATEGIES)}")
-    looks = [int(n) for n in listed(options.labels)]
     results = {}
     for data, guesses in _worlds(options):
         world = World(data, pool_of(data), guesses)
@@ -195,7 +195,7 @@ def main() -> int:
         for name in options.strategies:
             if guesses is None and name.startswith("pretrained"):
                 continue
-            runs = [replayed(world.part(seed), name, looks, options, seed) for seed in range(options.seeds)]
+            runs = [replayed(world.part(seed), name, options, seed) for seed in range(options.seeds)]
             results[data.name][name] = averaged(runs)
             print(row(name, results[data.name][name]), flush=True)
     print(json.dumps({"benchmark": "cold_start", "seeds": options.seeds, "results": results}))

@@ -27,7 +27,8 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.accuracy import DEFAULT, learning_curve, validated
-from benchmarks.reference_data import READERS, demand, listed
+from benchmarks.published_rows import READERS
+from benchmarks.reference_data import demand, listed, numbers
 
 if TYPE_CHECKING:
     from benchmarks.reference_data import Labelled
@@ -39,15 +40,7 @@ REBUILT = [name for name, reader in READERS.items() if reader.face is not None]
 
 def found(data: Labelled) -> Labelled:
     """Rows whose geometry is known."""
-    rows = np.array([i for i, e in enumerate(data.environments) if e.geometry is not None], dtype=np.int64)
-    environments, delta_e = data.take(rows)
-    return replace(
-        data,
-        environments=environments,
-        delta_e=delta_e,
-        bulks=data.bulks[rows],
-        surfaces=data.surfaces[rows],
-    )
+    return data.part(np.flatnonzero([e.geometry is not None for e in data.environments]))
 
 
 def without_geometry(data: Labelled) -> Labelled:
@@ -84,7 +77,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path, required=True, help="folder with the reference data")
     parser.add_argument("--keep", type=Path, required=True, help="folder to keep rebuilt geometries in")
     parser.add_argument("--sets", type=listed, default=REBUILT, help=f"of {', '.join(REBUILT)}")
-    parser.add_argument("--curve", type=_numbers, default=_numbers("200,1000"))
+    parser.add_argument("--curve", type=numbers, default=numbers("200,1000"))
     parser.add_argument("--repeats", type=int, default=2, help="learning curves to average")
     parser.add_argument("--json", action="store_true", help="print the JSON line only")
     options = parser.parse_args()
@@ -100,10 +93,6 @@ def main() -> int:
             print_table(name, results[name])
     print(json.dumps({"benchmark": "geometry", "grouped_by": "bulk", "results": results}))
     return 0
-
-
-def _numbers(text: str) -> list[int]:
-    return [int(name) for name in listed(text)]
 
 
 if __name__ == "__main__":

@@ -116,14 +116,15 @@ def replay(pool: Pool, seed: int, width: int, way: str) -> tuple[int, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder with gaspy_co_sites.csv.gz")
+    parser.add_argument("--data", type=Path, required=True, help="gaspy_co_sites.csv.gz, or its folder")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--widths", type=int, nargs="+", default=list(WIDTHS))
     parser.add_argument("--ways", nargs="+", default=["batch", "async"])
     parser.add_argument("--json", action="store_true", help="print the JSON line only")
     options = parser.parse_args()
     begun = time.monotonic()
-    pool = some_surfaces(pool_of(demand(options.data, ["gaspy_co"])["gaspy_co"]), N_SURFACES)
+    data, *_ = demand(options.data, ["gaspy_co"]).values()
+    pool = some_surfaces(pool_of(data), N_SURFACES)
     hits: dict[str, dict[int, float]] = {way: {} for way in options.ways}
     walls: dict[str, dict[int, float]] = {way: {} for way in options.ways}
     for width in options.widths:

@@ -36,7 +36,8 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.baselines import PlainTrees
-from benchmarks.reference_data import READERS, demand, listed
+from benchmarks.published_rows import READERS
+from benchmarks.reference_data import demand, listed, numbers
 from config.adsorbates import shipped
 from surrogate.acquisition import hit_probability
 from surrogate.drift import drift
@@ -80,15 +81,15 @@ def strategy_of(name: str, adsorbate: str) -> Strategy:
     return Learned(partial(AdsorptionSurrogate, adsorbate), goal=goal, exploration=exploration)
 
 
-def measure(
-    pool: Pool, adsorbate: str, options: argparse.Namespace, looks: list[int]
-) -> dict[str, dict[str, Any]]:
+def measure(pool: Pool, adsorbate: str, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """Replay every strategy with every seed."""
     found = {}
     for name in options.strategies:
         strategy = strategy_of(name, adsorbate)
         runs = [
-            replay(pool, strategy, n_seed=options.seed_size, batch=options.batch, looks=looks, seed=seed)
+            replay(
+                pool, strategy, n_seed=options.seed_size, batch=options.batch, looks=options.labels, seed=seed
+            )
             for seed in range(options.seeds)
         ]
         found[name] = summary(runs)
@@ -159,12 +160,17 @@ def row(name: str, figures: dict[str, Any]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Hits found per calculation, on published energies")
-    parser.add_argument("--data", type=Path, required=True, help="folder with the reference data")
+    parser.add_argument("--data", type=Path, required=True, help="folder with the reference data, or a file")
     parser.add_argument(
         "--sets", type=listed, default=[], help=f"of {', '.join(READERS)}; all that are there"
     )
     parser.add_argument("--strategies", type=listed, default=list(DEFAULT))
-    parser.add_argument("--labels", default="1000,1500,2500,4500", help="numbers of labels to count hits at")
+    parser.add_argument(
+        "--labels",
+        type=numbers,
+        default=numbers("1000,1500,2500,4500"),
+        help="numbers of labels to count hits at",
+    )
     parser.add_argument("--seeds", type=int, default=5, help="campaigns per strategy")
     parser.add_argument("--seed-size", type=int, default=100, help="sites drawn at random to begin with")
     parser.add_argument("--batch", type=int, default=100, help="sites per round")
@@ -175,7 +181,6 @@ def main() -> int:
         parser.error(
             f"unknown strategy {', '.join(sorted(unknown))}; known: {', '.join((*STRATEGIES, *MODELS))}"
         )
-    looks = [int(n) for n in listed(options.labels)]
     results = {}
     for name, data in demand(options.data, options.sets).items():
         pool = pool_of(data)
@@ -183,7 +188,7 @@ def main() -> int:
             n_surfaces = pool.surfaces_hit(np.arange(len(pool)))
             print(f"{name}: {len(pool)} sites, {int(pool.is_hit.sum())} hits, {n_surfaces} hit surfaces")
             print("  hits (surfaces hit) after so many labels:")
-        results[name] = measure(pool, data.adsorbate, options, looks)
+        results[name] = measure(pool, data.adsorbate, options)
         if not options.json:
             print_ratios(results[name])
     print(json.dumps({"benchmark": "replay", "seeds": options.seeds, "results": results}))

@@ -12,21 +12,24 @@ import gzip
 import io
 import json
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmarks.published_rows import gaspy_site, known_crystal
 from benchmarks.reference_data import OUTLIER_EV, Labelled
 from dft import pretrained
 from pipeline.structures.adsorbates import contact_height
-from pipeline.structures.library import library
-from surrogate.sites import BulkContext, SiteEnvironment, shell_of
+from surrogate.sites import BulkContext, distinct, shell_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from ase import Atoms
     from ase.calculators.calculator import Calculator
+
+    from surrogate.sites import SiteEnvironment
 
 FILE = "gaspy_h_structures.extxyz.gz"
 REFERENCE = {"H2": 0.5}
@@ -43,16 +46,13 @@ def read_structures(folder: Path) -> list[Atoms]:
 
 def labelled(structures: list[Atoms]) -> Labelled:
     """Return the structures as sites that the surrogate can read."""
-    surfaces: dict[tuple[str, ...], int] = {}
     return Labelled(
         name="gaspy_h_structures",
         adsorbate="H",
         environments=[_environment(atoms) for atoms in structures],
         delta_e=np.array([float(atoms.info["E_ads_eV"]) for atoms in structures]),
         bulks=np.array([str(atoms.info["mpid"]) for atoms in structures]),
-        surfaces=np.array(
-            [surfaces.setdefault(_surface(atoms.info), len(surfaces)) for atoms in structures], dtype=np.int64
-        ),
+        surfaces=distinct(_surface(atoms.info) for atoms in structures)[1],
     )
 
 
@@ -61,20 +61,10 @@ def _surface(info: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _environment(atoms: Atoms) -> SiteEnvironment:
-    from pipeline.structures.context import bulk_context
-
     info = atoms.info
-    # `Cu:Al-Al|Al:Cu-Cu` lists the neighbours of each first-shell atom.
-    parts = [part.partition(":") for part in str(info["neighborcoord"]).split("|") if part]
-    shells = tuple(sorted((symbol, shell_of(s for s in near.split("-") if s)) for symbol, _, near in parts))
-    known = library().get(str(info["mpid"]))
     slab = shell_of(atoms.get_chemical_symbols()[:-1])
-    return SiteEnvironment(
-        first_shell=shell_of(s for s in str(info["coordination"]).split("-") if s),
-        second_shell=shell_of(symbol for _, shell in shells for symbol, n in shell for _ in range(n)),
-        neighbours=shells,
-        bulk=BulkContext(slab) if known is None else bulk_context(known.atoms()),
-    )
+    site = gaspy_site(str(info["coordination"]), str(info["neighborcoord"]))
+    return replace(site, bulk=known_crystal(str(info["mpid"])) or BulkContext(slab))
 
 
 def pretrained_energies(structures: list[Atoms], cache: Path | None) -> dict[str, Any]:

@@ -32,7 +32,7 @@ import numpy as np
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.reference_data import demand, listed
+from benchmarks.reference_data import demand, listed, numbers
 from config.adsorbates import HIT_WINDOW_EV, shipped
 from surrogate.metrics import coverage, mean_absolute_error, root_mean_squared_error
 from surrogate.models import MODELS, AdsorptionSurrogate
@@ -221,7 +221,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="what energies from elsewhere are worth to a campaign")
     parser.add_argument("--data", type=Path, required=True, help="folder with the reference data")
     parser.add_argument("--cases", type=listed, default=list(CASES), help=f"of {', '.join(CASES)}")
-    parser.add_argument("--labels", type=_numbers, default=_numbers("0,10,20,50,100,200,500"))
+    parser.add_argument("--labels", type=numbers, default=numbers("0,10,20,50,100,200,500"))
     parser.add_argument("--repeats", type=int, default=3, help="test folds to average")
     parser.add_argument("--model", choices=list(MODELS), default="ensemble")
     parser.add_argument("--json", action="store_true", help="print the JSON line only")
@@ -237,10 +237,6 @@ def main() -> int:
             print_table(name, results[name])
     print(json.dumps({"benchmark": "warm_start", "model": options.model, "results": results}))
     return 0
-
-
-def _numbers(text: str) -> list[int]:
-    return [int(name) for name in listed(text)]
 
 
 if __name__ == "__main__":

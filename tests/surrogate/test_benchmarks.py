@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from benchmarks.baselines import median_references
-from benchmarks.reference_data import load
+from benchmarks.reference_data import data_files, load
 from surrogate.elements import atomic_number
 from surrogate.sites import SiteEnvironment
 from tests.surrogate.miniature import write_gaspy, write_mamun
@@ -25,6 +26,11 @@ def folder(tmp_path_factory):
     write_gaspy(path)
     write_mamun(path)
     return path
+
+
+def file_of(folder, name):
+    (file,) = (file for file in data_files(folder) if file.name == name)
+    return file
 
 
 def run(name, *arguments):
@@ -74,6 +80,43 @@ def test_accuracy_prints_figures_of_every_set_and_model(folder):
             assert of_set[model]["predictions"]["n"] == 500
 
 
+def test_any_file_with_the_columns_of_a_set_is_read_under_its_own_name(folder, tmp_path):
+    text = gzip.decompress((folder / "gaspy_co_sites.csv.gz").read_bytes()).decode()
+    (tmp_path / "theirs.csv").write_text(text)
+    (tmp_path / "notes.csv").write_text("formula,comment\nCu,a metal\n")
+    (file,) = data_files(tmp_path)
+    assert (file.name, file.kind) == ("theirs", "gaspy_co")
+    assert load(file).environments == load(file_of(folder, "gaspy_co")).environments
+    options = ("--curve", "10", "--repeats", "1", "--predictions", "0", "--models", "plain_trees", "--json")
+    for place in (tmp_path, tmp_path / "theirs.csv"):
+        done = run("accuracy", "--data", str(place), *options)
+        assert done.returncode == 0, done.stderr
+        assert list(json.loads(done.stdout)["results"]) == ["theirs"]
+
+
+@pytest.mark.parametrize(
+    ("break_it", "said"),
+    [
+        (
+            lambda rows: ["energy", *rows[1:]],
+            "lacks columns of a data set of that kind: gaspy_co: coordination",
+        ),
+        (lambda rows: [*rows[:2], rows[2].rsplit(",", 1)[0] + ",strong"], "line 3: could not convert string"),
+        (lambda rows: [*rows[:2], rows[2].rsplit(",", 2)[0]], "line 3: "),
+        (lambda rows: rows[:1], "holds no adsorption energy"),
+    ],
+    ids=["columns", "energy", "cut off", "empty"],
+)
+def test_a_file_that_cannot_be_read_is_named_with_what_is_wrong(folder, tmp_path, break_it, said):
+    rows = gzip.decompress((folder / "gaspy_co_sites.csv.gz").read_bytes()).decode().splitlines()
+    (tmp_path / "theirs.csv").write_text("\n".join(break_it(rows)) + "\n")
+    done = run("accuracy", "--data", str(tmp_path / "theirs.csv"))
+    assert done.returncode == 2
+    assert "theirs.csv" in done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_replay_counts_the_hits_of_every_strategy(folder):
     strategies = ("random", "gaspy", "sabatier", "sabatier-surfaces", "sabatier-explores")
     options = ("--labels", "20,40", "--seeds", "2", "--seed-size", "10", "--batch", "10")
@@ -102,7 +145,7 @@ def test_warm_start_compares_every_case_with_and_without_its_source(folder):
 
 
 def test_neighbours_of_gaspy_sites_are_read_atom_by_atom(folder):
-    data = load(folder, "gaspy_co")
+    data = load(file_of(folder, "gaspy_co"))
     site = data.environments[0]
     assert len(site.neighbours) == sum(n for _, n in site.first_shell)
     assert sum(n for _, n in site.second_shell) == sum(n for _, shell in site.neighbours for _, n in shell)
@@ -110,7 +153,7 @@ def test_neighbours_of_gaspy_sites_are_read_atom_by_atom(folder):
 
 
 def test_close_packed_faces_are_rebuilt_from_their_prototypes(folder):
-    data = load(folder, "mamun_h")
+    data = load(file_of(folder, "mamun_h"))
     assert not [e for e in data.environments if not e.neighbours]  # rows of two H are left out
     for site in data.environments:
         # An atom of a close-packed face has 6 neighbours beside and 3 below it.
