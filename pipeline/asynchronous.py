@@ -24,6 +24,7 @@ from pipeline.batch import Driver
 from pipeline.domain import TERMINAL, CalculationState
 from pipeline.drivers import is_known_dead, own_id
 from pipeline.ends import BudgetSpent, Drained, Held, NothingLeft
+from pipeline.store.records import SEED_ROUND
 
 if TYPE_CHECKING:
     from pipeline.batch import Watch
@@ -199,7 +200,7 @@ class Desk:
 
     def _forget_predictions(self, number: int) -> None:
         """Delete the predictions of an old decision: a file for every site, and decisions are many."""
-        if number == selection.SEED_ROUND:
+        if number == SEED_ROUND:
             return
         for adsorbate in self.campaign.settings.adsorbates:
             learning.predictions_file(self.campaign, number, adsorbate).unlink(missing_ok=True)

@@ -98,6 +98,13 @@ class Campaign:
 
         return sources(self)
 
+    @cached_property
+    def shortlist(self) -> list[Candidate]:
+        """Candidates that a pretrained potential is asked about, if one is."""
+        from pipeline.pretrained import shortlist
+
+        return shortlist(self)
+
     def bulk(self, bulk_id: str) -> Bulk:
         """Return one of the campaign's bulks."""
         return next(b for b in self.bulks if b.id == bulk_id)
@@ -112,7 +119,7 @@ class Campaign:
 
     def forget_enumeration(self) -> None:
         """Drop what was read before the enumeration was complete."""
-        for name in ("bulks", "surfaces", "sites", "candidates", "environments"):
+        for name in ("bulks", "surfaces", "sites", "candidates", "environments", "guesses", "shortlist"):
             self.__dict__.pop(name, None)
 
     def rounds(self) -> list[RoundRecord]:

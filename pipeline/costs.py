@@ -11,7 +11,7 @@ import numpy as np
 from dft.jobs import CalculationKind
 from pipeline.domain import CalculationState
 from pipeline.estimate import SECONDS_PER_HOUR, expected_cpu_seconds
-from surrogate.sites import distinct
+from surrogate.sites import representatives
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -54,9 +54,8 @@ class CandidateCosts:
         ndarray
             CPU-hours, of shape (n_candidates,).
         """
-        _, places = distinct([(c.site.surface_id, c.adsorbate) for c in candidates])
-        _, first = np.unique(places, return_index=True)
-        priced = np.array([self._of(candidates[i]) for i in first[:SURFACES_PRICED]])
+        rows, places = representatives((c.site.surface_id, c.adsorbate) for c in candidates)
+        priced = np.array([self._of(candidates[i]) for i in rows[:SURFACES_PRICED]])
         is_priced = places < len(priced)
         seconds = np.empty(len(candidates))
         seconds[is_priced] = priced[places[is_priced]]

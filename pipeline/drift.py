@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.store.records import SEED_ROUND
 from surrogate.drift import drift
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 RECENT = 50
 """Last results that the tests look at."""
-SEED_ROUND = 0
 
 
 @dataclass(frozen=True)

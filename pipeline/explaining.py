@@ -241,7 +241,12 @@ def campaign_document(campaign: Campaign, model: Rebuilt) -> dict[str, Any]:
         given = [(d.of(site), mean) for site, mean in zip(background, means, strict=True)]
         points = sorted((x, y) for x, y in given if x is not None)
         if len({x for x, _ in points}) > 1:
-            row = {"fact": d.fact, "words": d.words, "unit": d.unit, "rank_correlation": _spearman(points)}
+            row = {
+                "fact": d.fact,
+                "words": d.words,
+                "unit": d.unit,
+                "rank_correlation": _rank_correlation(points),
+            }
             dependences.append({**row, "points": [{"x": x, "delta_e_ev": y} for x, y in points]})
     return {
         **_heading(campaign, model),
@@ -362,9 +367,8 @@ def _known_elements(campaign: Campaign, model: Rebuilt) -> tuple[Counter[str], C
     return first, Counter(symbol for site in sites for symbol, _ in site.second_shell)
 
 
-def _spearman(points: Sequence[tuple[float, float]]) -> float:
-    from scipy.stats import rankdata
+def _rank_correlation(points: Sequence[tuple[float, float]]) -> float:
+    from scipy.stats import spearmanr
 
-    x, y = (rankdata(values) for values in zip(*points, strict=True))
-    spread = float(np.std(x) * np.std(y))
-    return float(((x - x.mean()) * (y - y.mean())).mean()) / spread if spread else 0.0
+    x, y = zip(*points, strict=True)
+    return float(spearmanr(x, y).statistic) if np.ptp(y) > 0.0 else 0.0

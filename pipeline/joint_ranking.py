@@ -71,7 +71,7 @@ def joint_ranking(campaign: Campaign, *, with_predicted: bool) -> list[JointSurf
     names = list(campaign.settings.adsorbates)
     latest = {name: latest_predictions(campaign, name) for name in names}
     pools = gather_pools(campaign, {name: found for name, found in latest.items() if found is not None})
-    probability = {name: pool.surface_probability() for name, pool in pools.items()}
+    probability = {name: pool.surface_probability for name, pool in pools.items()}
     rows = {name: {r.surface_id: r for r in ranking(campaign, name, with_predicted=True)} for name in names}
     bulks = {bulk.id: bulk for bulk in campaign.bulks}
     found = []

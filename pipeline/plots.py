@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dft.jobs import replacing
+from pipeline.store.records import SEED_ROUND
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 COLOURS = ("#0b6e99", "#d1495b", "#6a994e", "#8d5a97", "#bc6c25", "#4a4e69")
 MARKERS = ("o", "s", "^", "D", "v", "P")
-SEED_ROUND = 0
 Row = dict[str, Any]
 
 

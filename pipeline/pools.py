@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.failures import features, learned, outcomes
-from surrogate.sites import distinct, environment_labels
+from surrogate.sites import environment_labels, representatives
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -58,13 +58,15 @@ class Pool:
         """How many, from the first on, have not been chosen by this campaign."""
         return int(self.is_open.sum())
 
+    @cached_property
     def is_hit(self) -> NDArray[np.bool_]:
-        """Tell which surfaces have their lowest computed ΔE in the window, of shape (n_surfaces,)."""
+        """Which surfaces have their lowest computed ΔE in the window, of shape (n_surfaces,)."""
         mask: NDArray[np.bool_] = np.abs(self.computed - self.target.target_ev) <= self.target.window_ev
         return mask
 
-    def contenders(self) -> NDArray[np.bool_]:
-        """Tell which may decide the fate of their surface, of shape (n_candidates,)."""
+    @cached_property
+    def is_contender(self) -> NDArray[np.bool_]:
+        """Which may decide the fate of their surface, of shape (n_candidates,)."""
         from surrogate.surfaces import contenders
 
         lowest = self.computed.copy()
@@ -80,6 +82,7 @@ class Pool:
         )
         return is_contender
 
+    @cached_property
     def surface_probability(self) -> NDArray[np.float64]:
         """Probability that the lowest ΔE on each surface is a hit, of shape (n_surfaces,)."""
         from surrogate.surfaces import SitesLeft, surface_hit_probability
@@ -175,7 +178,7 @@ def lowest_computed(campaign: Campaign, adsorbate: str, numbers: Mapping[str, in
 
 def others_probability(pools: Mapping[str, Pool]) -> dict[str, NDArray[np.float64]]:
     """Probability of each surface to be a hit for the adsorbates not named, of shape (n_surfaces,)."""
-    each = {name: pool.surface_probability() for name, pool in pools.items()}
+    each = {name: pool.surface_probability for name, pool in pools.items()}
     certain = {name: np.ones_like(probability) for name, probability in each.items()}
     return {name: np.prod([certain[name], *(each[o] for o in each if o != name)], axis=0) for name in pools}
 
@@ -190,6 +193,5 @@ def _success(
     if not model.is_informed:
         return np.full(len(environments), model.base_rate_)
     # By what the features of failures look at: geometries differ from site to site.
-    places = distinct((e.first_shell, e.second_shell, e.neighbours) for e in environments)[1]
-    first = np.unique(places, return_index=True)[1]
-    return model.predict(features([environments[i] for i in first]))[places]
+    rows, places = representatives((e.first_shell, e.second_shell, e.neighbours) for e in environments)
+    return model.predict(features([environments[i] for i in rows]))[places]

@@ -132,7 +132,7 @@ def missing(campaign: Campaign) -> list[Candidate]:
     """Candidates of the shortlist that were not looked at."""
     known = read_energies(_energies_file(campaign))
     keys = {name: campaign.settings.species(name).key for name in campaign.settings.adsorbates}
-    return [c for c in shortlist(campaign) if (c.site.id, keys[c.adsorbate]) not in known]
+    return [c for c in campaign.shortlist if (c.site.id, keys[c.adsorbate]) not in known]
 
 
 def shortlist(campaign: Campaign) -> list[Candidate]:
@@ -230,7 +230,7 @@ _loaded: dict[str, Any] = {}
 
 def _task(campaign: Campaign, surface_id: str, candidates: Sequence[Candidate]) -> dict[str, Any]:
     """Build the slab and adslabs of one surface, as plain values for another process."""
-    surface = next(s for s in campaign.surfaces if s.id == surface_id)
+    surface = campaign.surface(surface_id)
     slab = build_slab(surface, 1.0, campaign.settings.surfaces)
     sites = []
     for candidate in candidates:

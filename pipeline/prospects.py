@@ -48,7 +48,7 @@ def prospects(
         return (_for_all(pools, chosen, sum(hours.values())),)
     found = []
     for name, pool in pools.items():
-        is_new = pool.contenders() & ~pool.is_hit()[pool.surface]
+        is_new = pool.is_contender & ~pool.is_hit[pool.surface]
         promise = np.where(is_new, pool.to_choose_from(pool.is_open).promise(), 0.0)
         left = np.delete(promise, chosen[name])
         hits = float(promise[chosen[name]].sum())
@@ -59,13 +59,13 @@ def prospects(
 def _for_all(
     pools: Mapping[str, Pool], chosen: Mapping[str, NDArray[np.int64]], cpu_hours: float
 ) -> Prospect:
-    probability = np.prod([pool.surface_probability() for pool in pools.values()], axis=0)
-    is_known = np.all([pool.is_hit() for pool in pools.values()], axis=0)
+    probability = np.prod([pool.surface_probability for pool in pools.values()], axis=0)
+    is_known = np.all([pool.is_hit for pool in pools.values()], axis=0)
     is_chosen = np.zeros(len(probability), dtype=bool)
     is_contended = is_chosen.copy()
     for name, pool in pools.items():
         is_chosen[pool.surface[chosen[name]]] = True
-        is_contended[pool.surface[pool.contenders()]] = True
+        is_contended[pool.surface[pool.is_contender]] = True
     hits = probability[is_contended & is_chosen & ~is_known].sum()
     left = probability[is_contended & ~is_chosen & ~is_known].sum()
     return Prospect(ALL, float(hits), cpu_hours, float(left))
@@ -77,7 +77,7 @@ def latest_prospects(campaign: Campaign) -> dict[str, Any] | None:
     if not rounds:
         return None
     last = rounds[-1]
-    hits, hours = sum(p.hits for p in last.prospects), sum(p.cpu_hours for p in last.prospects)
+    hits, hours = _total(last.prospects)
     return {
         "round": last.number,
         "chosen": len(last.selections),
@@ -99,10 +99,15 @@ def refuse_poor(campaign: Campaign, promised: tuple[Prospect, ...]) -> None:
         If it does.
     """
     least = campaign.settings.acquisition.least_hits_per_cpu_hour
-    hits, hours = sum(p.hits for p in promised), sum(p.cpu_hours for p in promised)
+    hits, hours = _total(promised)
     if least is not None and hits < least * hours:
         message = (
             f"the next round promises {hits:.2g} hits for {hours:.2g} CPU-hours, {hits / hours:.2g} each, "
             f"and acquisition.least_hits_per_cpu_hour is {least:g}: nothing more is computed"
         )
         raise NothingLeft(message)
+
+
+def _total(promised: tuple[Prospect, ...]) -> tuple[float, float]:
+    """Hits and CPU-hours of all goals together."""
+    return sum(p.hits for p in promised), sum(p.cpu_hours for p in promised)

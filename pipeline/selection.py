@@ -20,7 +20,7 @@ from pipeline.ends import BudgetSpent, NothingLeft
 from pipeline.learning import read_predictions
 from pipeline.pools import gather_pools, others_probability
 from pipeline.prospects import ALL, prospects, refuse_poor
-from pipeline.store.records import Reason, RoundRecord, Selection
+from pipeline.store.records import SEED_ROUND, Reason, RoundRecord, Selection
 from pipeline.versions import package_versions
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from pipeline.store.records import Prospect
     from surrogate.acquisition import Candidates
 
-SEED_ROUND = 0
 RANKING_EV = 0.05
 """Predictions that differ by more tell sites apart: there are energies from elsewhere to go by."""
 
@@ -191,7 +190,7 @@ def _choose_by_prediction(
         sharing=acquisition.sharing,
     )  # fmt: skip
     groups = partial(_groups, campaign, pools, _others(campaign, pools), costs)
-    contenders = {name: pool.contenders() for name, pool in pools.items()}
+    contenders = {name: pool.is_contender for name, pool in pools.items()}
     others = {name: pool.is_open & ~pool.is_pending & ~contenders[name] for name, pool in pools.items()}
     elsewhere = {name: pool.is_open & pool.is_pending for name, pool in pools.items()}
     n_explored = number_explored(n, acquisition.exploration, rng)

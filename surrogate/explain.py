@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from surrogate.cross_fit import grouped_folds
+from surrogate.crystals import volume_against_pure
 from surrogate.element_properties import UNITS, element_property
 from surrogate.elements import atomic_number
 from surrogate.hybrids import (
@@ -43,7 +44,6 @@ from surrogate.hybrids import (
     FACTS,
     KIND,
     hybrid,
-    volume_against_pure,
     with_binders,
     with_one_binder,
     with_one_neighbour,

@@ -21,18 +21,18 @@ a site is NaN. Lengths in Å, volumes in Å³, other units as in :data:`surrogat
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from config.errors import ConfigError
+from surrogate.crystals import bond_against_pure, volume_against_pure
 from surrogate.element_properties import PROPERTIES, UNITS, element_property, property_table
 from surrogate.elements import SYMBOLS
 from surrogate.geometry import COLUMNS, geometry_features
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Self
 
     from numpy.typing import NDArray
@@ -44,8 +44,6 @@ if TYPE_CHECKING:
 FEATURE_VERSION = "shells-2"
 """Changes whenever the same site would get other features."""
 STATISTICS = ("mean", "std", "min", "max")
-_CM3_PER_MOL = 1.0 / 0.602214076
-"""Å³ per atom."""
 _FLOAT = np.float32
 """Single precision: a million sites have to fit into memory."""
 _INDEX = {symbol: i for i, symbol in enumerate(SYMBOLS)}
@@ -209,38 +207,31 @@ def _beneath(sites: _Sites) -> Array:
 
 
 def _strain(sites: _Sites) -> Array:
-    # Plain numbers by symbol: a bulk has few bonds, and there may be a million bulks.
-    volume = dict(zip(SYMBOLS, (element_property("molar_volume") * _CM3_PER_MOL).tolist(), strict=True))
-    # Nearest neighbours of a close-packed crystal of that volume per atom.
-    bond = {symbol: (math.sqrt(2.0) * v) ** (1.0 / 3.0) for symbol, v in volume.items()}
     seen: dict[tuple[int, Shell], tuple[float, ...]] = {}
     rows = []
     for environment in sites.environments:
         key = id(environment.bulk), environment.first_shell
         if key not in seen:
             try:
-                seen[key] = _strain_of(environment, volume, bond)
+                seen[key] = _strain_of(environment)
             except KeyError as error:
                 raise _unknown(error) from None
         rows.append(seen[key])
     return np.array(rows, _FLOAT).reshape(sites.n, len(_STRAIN))
 
 
-def _strain_of(
-    environment: SiteEnvironment, volume: Mapping[str, float], bond: Mapping[str, float]
-) -> tuple[float, ...]:
+def _strain_of(environment: SiteEnvironment) -> tuple[float, ...]:
     values = [np.nan] * len(_STRAIN)
     bulk = environment.bulk
     if bulk is None:
         return tuple(values)
-    if bulk.volume_per_atom is not None and bulk.composition:
-        atoms = sum(count for _, count in bulk.composition)
-        pure = sum(count * volume[symbol] for symbol, count in bulk.composition) / atoms
-        values[:2] = [bulk.volume_per_atom, bulk.volume_per_atom / pure]
+    density = volume_against_pure(bulk)
+    if bulk.volume_per_atom is not None and density is not None:
+        values[:2] = [bulk.volume_per_atom, density]
     binders = {symbol for symbol, _ in environment.first_shell}
     lengths = [(a, b, length) for a, b, length in bulk.bonds if a in binders or b in binders]
     if lengths:
-        ratios = [2.0 * length / (bond[a] + bond[b]) for a, b, length in lengths]
+        ratios = [bond_against_pure(*bond) for bond in lengths]
         values[2:6] = [
             min(ratios), sum(sorted(ratios)) / len(ratios), max(ratios), min(length for *_, length in lengths)
         ]  # fmt: skip

@@ -29,8 +29,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from surrogate.element_properties import element_property
-from surrogate.elements import atomic_number
+from surrogate.crystals import bond_against_pure, pure_bonds
 from surrogate.geometry import redecorated
 from surrogate.sites import SiteEnvironment, canonical_shell, shell_of
 
@@ -57,8 +56,6 @@ _WHOLE = {
 """Facts that are one field each, with its name."""
 FACTS = (*_SHELLS, CRYSTAL, *_WHOLE)
 """Every fact, in the order in which a site is described."""
-_CM3_PER_MOL = 1.0 / 0.602214076
-"""Å³ per atom."""
 
 
 def hybrid(site: SiteEnvironment, other: SiteEnvironment, taken: AbstractSet[str]) -> SiteEnvironment:
@@ -139,14 +136,6 @@ def told(fact: str, site: SiteEnvironment) -> str:
 def formula(shell: Shell) -> str:
     """Write a shell as a formula, such as ``Cu2Pd``."""
     return "".join(symbol + (str(n) if n > 1 else "") for symbol, n in canonical_shell(shell))
-
-
-def volume_against_pure(bulk: BulkContext) -> float | None:
-    """Volume of a crystal relative to that of its elements; None if it is not known."""
-    if bulk.volume_per_atom is None or not bulk.composition:
-        return None
-    pure = sum(n * _pure_volume(symbol) for symbol, n in bulk.composition) / _size(bulk.composition)
-    return bulk.volume_per_atom / pure
 
 
 @dataclass(frozen=True)
@@ -297,18 +286,9 @@ def _with_bonds(bulk: BulkContext | None, first: Shell) -> BulkContext | None:
 
 @lru_cache(maxsize=4096)
 def _strained_alike(bulk: BulkContext, elements: tuple[str, ...]) -> BulkContext:
-    strain = np.mean([2.0 * length / (_pure_bond(a) + _pure_bond(b)) for a, b, length in bulk.bonds])
-    bonds = [(element, element, float(strain) * _pure_bond(element)) for element in elements]
+    strain = float(np.mean([bond_against_pure(*bond) for bond in bulk.bonds]))
+    bonds = [(element, element, strain * pure_bonds()[element]) for element in elements]
     return replace(bulk, bonds=tuple(sorted((*bulk.bonds, *bonds))))
-
-
-def _pure_volume(symbol: str) -> float:
-    return float(element_property("molar_volume")[atomic_number(symbol) - 1]) * _CM3_PER_MOL
-
-
-def _pure_bond(symbol: str) -> float:
-    """Distance of neighbours in a close-packed crystal of the element's density."""
-    return float(np.cbrt(np.sqrt(2.0) * _pure_volume(symbol)))
 
 
 def _site_type(site: SiteEnvironment) -> str:

@@ -18,7 +18,7 @@ from surrogate.cross_fit import groups_by_elements
 from surrogate.ensemble import MODELS
 from surrogate.features import FEATURE_VERSION
 from surrogate.prior import prior_of
-from surrogate.sites import distinct
+from surrogate.sites import representatives
 from surrogate.transfer import TransferModel
 
 if TYPE_CHECKING:
@@ -192,9 +192,7 @@ def _distinct(
     Crystals are told apart by identity: comparing their bonds would take longer than predicting twice. No
     model looks at the face beyond what it leaves of the neighbours.
     """
-    keys = [
+    rows, place = representatives(
         (e.first_shell, e.second_shell, e.neighbours, e.beneath, e.geometry, id(e.bulk)) for e in environments
-    ]
-    _, place = distinct(keys)
-    _, first = np.unique(place, return_index=True)
-    return [environments[i] for i in first], place
+    )
+    return [environments[i] for i in rows], place

@@ -40,8 +40,8 @@ MIN_OBSERVATIONS = 20
 _KNOWN_SHARE = 0.1
 """Features that fewer observations have are left out: what few have taught would sway all predictions. Means
 over atoms beneath are there for a few tenths of the sites only, and worth having."""
-_CHUNK, _PIECE = 20_000, 1_000
-"""Sites whose features are computed at a time, and those that networks see: what fits into cache."""
+_PIECE = 1_000
+"""Sites that networks see at a time: what fits into cache."""
 
 
 class _Scale:
@@ -122,14 +122,11 @@ class NeuralNetworkModel:
         self, environments: Sequence[SiteEnvironment]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Mean ΔE and its standard deviation, eV; each of shape (n,)."""
-        mean = np.full(len(environments), self._start.mean_ev)
-        std = np.full(len(environments), self._start.std_ev)
         if self._networks:
-            for start in range(0, len(environments), _CHUNK):
-                rows = slice(start, start + _CHUNK)
-                inputs = self._scaled(Inputs(*self.features.transform_with_atoms(environments[rows])))
-                mean[rows], std[rows] = self._combine(self._networks, inputs)
-        return mean, std
+            inputs = self._scaled(Inputs(*self.features.transform_with_atoms(environments)))
+            return self._combine(self._networks, inputs)
+        n = len(environments)
+        return np.full(n, self._start.mean_ev), np.full(n, self._start.std_ev)
 
     def parameters(self) -> dict[str, Any]:
         """Settings, plain values."""

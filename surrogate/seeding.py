@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from surrogate.fingerprint import embedding
-from surrogate.sites import environment_labels
+from surrogate.sites import representatives
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,8 +43,7 @@ def choose_seed(
     """
     order = rng.permutation(len(environments))
     chosen = _one_per_pure_element(environments, is_reference, order)[: max(n, 0)]
-    labels = environment_labels(environments)
-    _, first_of = np.unique(labels, return_index=True)
+    first_of, labels = representatives(environment.canonical() for environment in environments)
     places = embedding([environments[i] for i in first_of])
     nearest = np.full(len(places), np.inf)
     for i in chosen:

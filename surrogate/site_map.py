@@ -60,11 +60,9 @@ def site_map(environments: Sequence[SiteEnvironment], seed: int = 0) -> NDArray[
 
 
 def _standardised(features: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean 0 and variance 1 of what is known and not the same everywhere; 0 for what is not known."""
-    known = ~np.isnan(features)
-    features = features[:, known.any(axis=0)]
-    centred = features - np.nanmean(features, axis=0)
-    spread = np.nanstd(features, axis=0)
-    varies = spread > 1e-6 * (1.0 + np.abs(np.nanmean(features, axis=0)))
-    scaled: NDArray[np.float64] = np.nan_to_num(centred[:, varies] / spread[varies])
+    """Mean 0 and variance 1 of what is known, 0 for what is the same everywhere and what is not known."""
+    from sklearn.preprocessing import StandardScaler
+
+    is_known = ~np.isnan(features).all(axis=0)
+    scaled: NDArray[np.float64] = np.nan_to_num(StandardScaler().fit_transform(features[:, is_known]))
     return scaled

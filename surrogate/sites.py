@@ -98,3 +98,9 @@ def distinct(keys: Iterable[K]) -> tuple[list[K], NDArray[np.int64]]:
     seen: dict[K, int] = {}
     places = [seen.setdefault(key, len(seen)) for key in keys]
     return list(seen), np.array(places, dtype=np.int64)
+
+
+def representatives(keys: Iterable[Hashable]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """First row of each distinct key, in order of appearance, and the place there of every row."""
+    places = distinct(keys)[1]
+    return np.unique(places, return_index=True)[1], places

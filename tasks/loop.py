@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import luigi
 
 from pipeline import asynchronous, batch, enumeration, learning, pretrained, results, selection
+from pipeline.store.records import SEED_ROUND
 from tasks.context import current
 from tasks.targets import CampaignTarget, RoundTarget, StageTarget
 
@@ -113,7 +114,7 @@ class Train(RoundTask):
 
     def requires(self) -> list[CampaignTask]:
         """All sites, what a pretrained potential says, and what the round before has found."""
-        is_first = self.number == selection.SEED_ROUND
+        is_first = self.number == SEED_ROUND
         before = [] if is_first else [self.other(Collect, number=self.number - 1)]
         return [self.other(Sites), self.other(Pretrained), *before]
 

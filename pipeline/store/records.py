@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from dft.codes import FailureCode
     from pipeline.domain import CalculationState
 
+SEED_ROUND = 0
+"""Number of the first round, whose choice rests on no energy of the campaign."""
+
 
 def utc_now() -> datetime:
     """Return the time, to the millisecond that MongoDB keeps."""

@@ -24,8 +24,8 @@ from pipeline.domain import TERMINAL
 from pipeline.domain import CalculationState as State
 from pipeline.drivers import own_id
 from pipeline.ends import Drained, StepDone
-from pipeline.enumeration import store_bulks, store_sites, store_surfaces
 from pipeline.home import CampaignHome
+from tests.pipeline.enumerated import enumerated
 
 if TYPE_CHECKING:
     from pipeline.progress import Progress
@@ -54,11 +54,7 @@ def campaign(store: Store, tmp_path: Path) -> Campaign:
     )
     home = CampaignHome(tmp_path / "home")
     home.adopt(settings)
-    store.save_campaign(settings.name, settings.model_dump(mode="json"), settings.digest(), home.path)
-    opened = Campaign(settings, home, store)
-    for stage in (store_bulks, store_surfaces, store_sites):
-        stage(opened)
-    return opened
+    return enumerated(settings, store, home.path)
 
 
 def again(campaign: Campaign, **changes: object) -> Campaign:

@@ -15,7 +15,6 @@ from dft.jobs import CalculationKind
 from pipeline import explaining
 from pipeline.campaign import Campaign
 from pipeline.domain import Observation
-from pipeline.enumeration import store_bulks, store_sites, store_surfaces
 from pipeline.explaining import (
     best_sites,
     campaign_document,
@@ -25,9 +24,9 @@ from pipeline.explaining import (
     sites_of,
 )
 from pipeline.explanation_plots import draw_contributions, draw_map, draw_survey
-from pipeline.home import CampaignHome
 from pipeline.learning import keep, train
 from pipeline.selection import select_round
+from tests.pipeline.enumerated import enumerated
 from tests.surrogate.worlds import law
 
 if TYPE_CHECKING:
@@ -45,11 +44,7 @@ def campaign(store: Store, tmp_path: Path) -> Campaign:
             "seed_size": 4,
         }
     )
-    store.save_campaign(settings.name, settings.model_dump(mode="json"), settings.digest(), tmp_path)
-    opened = Campaign(settings, CampaignHome(tmp_path), store)
-    for stage in (store_bulks, store_surfaces, store_sites):
-        stage(opened)
-    return opened
+    return enumerated(settings, store, tmp_path)
 
 
 def train_round(campaign: Campaign) -> None:

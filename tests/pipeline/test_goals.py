@@ -17,8 +17,6 @@ from pipeline.costs import CandidateCosts
 from pipeline.domain import Observation
 from pipeline.drift import Forecast, drift_document, in_words, round_rows
 from pipeline.ends import NothingLeft
-from pipeline.enumeration import store_bulks, store_sites, store_surfaces
-from pipeline.home import CampaignHome
 from pipeline.joint_ranking import joint_ranking
 from pipeline.learning import Predictions, Trained, keep
 from pipeline.pools import gather_pools
@@ -26,6 +24,7 @@ from pipeline.prospects import latest_prospects
 from pipeline.selection import choose_round
 from pipeline.store.records import ModelRecord, Selection
 from surrogate.drift import Drift
+from tests.pipeline.enumerated import enumerated
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,12 +50,7 @@ def campaign(store: Store, tmp_path: Path) -> Campaign:
             "acquisition": AcquisitionSettings(learn_from_failures=False),
         }
     )
-    home = CampaignHome(tmp_path)
-    store.save_campaign(settings.name, settings.model_dump(mode="json"), settings.digest(), home.path)
-    opened = Campaign(settings, home, store)
-    for stage in (store_bulks, store_surfaces, store_sites):
-        stage(opened)
-    return opened
+    return enumerated(settings, store, tmp_path)
 
 
 def that(campaign: Campaign, **acquisition: Any) -> Campaign:

@@ -12,8 +12,7 @@ from config.loader import load_campaign
 from dft.jobs import AtomsRecord, CalculationKind, JobResult, ResultState
 from pipeline.campaign import Campaign
 from pipeline.domain import CalculationState as State
-from pipeline.enumeration import store_bulks, store_sites, store_surfaces
-from pipeline.home import CampaignHome
+from tests.pipeline.enumerated import enumerated
 
 if TYPE_CHECKING:
     from pipeline.domain import Calculation
@@ -24,12 +23,7 @@ if TYPE_CHECKING:
 def campaign(store: Store, tmp_path: Path) -> Campaign:
     """Give an enumerated campaign on copper."""
     settings = load_campaign("emt").model_copy(update={"bulks": BulkSelection(ids=("mp-30",))})
-    store.save_campaign(settings.name, settings.model_dump(mode="json"), settings.digest(), tmp_path)
-    opened = Campaign(settings, CampaignHome(tmp_path), store)
-    store_bulks(opened)
-    store_surfaces(opened)
-    store_sites(opened)
-    return opened
+    return enumerated(settings, store, tmp_path)
 
 
 def finish(campaign: Campaign, calculation: Calculation, atoms: AtomsRecord, energy: float) -> None:

@@ -15,12 +15,11 @@ from dft.codes import FailureCode
 from pipeline.campaign import Campaign
 from pipeline.domain import CalculationState as State
 from pipeline.domain import Observation
-from pipeline.enumeration import store_bulks, store_sites, store_surfaces
-from pipeline.home import CampaignHome
 from pipeline.learning import train, train_round
 from pipeline.report import show_document
 from pipeline.results import observation_rows, ranking
 from pipeline.selection import select_round
+from tests.pipeline.enumerated import enumerated
 
 if TYPE_CHECKING:
     from pipeline.domain import Candidate, Site
@@ -38,11 +37,7 @@ def campaign(store: Store, tmp_path: Path) -> Campaign:
             "seed_size": 3,
         }
     )
-    store.save_campaign(settings.name, settings.model_dump(mode="json"), settings.digest(), tmp_path)
-    opened = Campaign(settings, CampaignHome(tmp_path), store)
-    for stage in (store_bulks, store_surfaces, store_sites):
-        stage(opened)
-    return opened
+    return enumerated(settings, store, tmp_path)
 
 
 @pytest.fixture

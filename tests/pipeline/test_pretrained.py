@@ -21,10 +21,9 @@ from pipeline import pretrained
 from pipeline.batch import Watch
 from pipeline.campaign import Campaign
 from pipeline.ends import Drained
-from pipeline.enumeration import store_bulks, store_sites, store_surfaces
-from pipeline.home import CampaignHome
 from pipeline.learning import train
 from pipeline.selection import choose_round
+from tests.pipeline.enumerated import enumerated
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,11 +50,7 @@ def campaign(store: Store, tmp_path: Path) -> Campaign:
             "surrogate": SurrogateSettings(pretrained="diep", pretrained_sites=6),
         }
     )
-    store.save_campaign(settings.name, settings.model_dump(mode="json"), settings.digest(), tmp_path)
-    opened = Campaign(settings, CampaignHome(tmp_path), store)
-    for stage in (store_bulks, store_surfaces, store_sites):
-        stage(opened)
-    return opened
+    return enumerated(settings, store, tmp_path)
 
 
 def energies(campaign: Campaign) -> list[dict[str, object]]:

@@ -18,10 +18,9 @@ from pipeline.campaign import Campaign
 from pipeline.domain import CalculationState as State
 from pipeline.domain import Observation
 from pipeline.ends import BudgetSpent, NothingLeft
-from pipeline.enumeration import store_bulks, store_sites, store_surfaces
-from pipeline.home import CampaignHome
 from pipeline.learning import train, train_round
 from pipeline.selection import choose_round, plan_round, select_round
+from tests.pipeline.enumerated import enumerated
 
 if TYPE_CHECKING:
     from pipeline.domain import Candidate
@@ -41,11 +40,7 @@ def campaign(store: Store, tmp_path: Path) -> Campaign:
             "batch_size": 4,
         }
     )
-    store.save_campaign(settings.name, settings.model_dump(mode="json"), settings.digest(), tmp_path)
-    opened = Campaign(settings, CampaignHome(tmp_path), store)
-    for stage in (store_bulks, store_surfaces, store_sites):
-        stage(opened)
-    return opened
+    return enumerated(settings, store, tmp_path)
 
 
 def choose(campaign: Campaign, number: int) -> list[Candidate]:

@@ -18,15 +18,14 @@ from config.loader import load_campaign, parse_campaign
 from config.surrogate import SourceSettings, SurrogateSettings
 from pipeline.campaign import Campaign
 from pipeline.domain import Observation
-from pipeline.enumeration import store_bulks, store_sites, store_surfaces
 from pipeline.export import export
-from pipeline.home import CampaignHome
 from pipeline.learning import train, train_round
 from pipeline.report import status_document
 from pipeline.selection import select_round
 from pipeline.source_files import describe, read_sources
 from pipeline.sources import sources_of
 from surrogate.published import NAME
+from tests.pipeline.enumerated import enumerated
 
 if TYPE_CHECKING:
     from config.campaign import CampaignSettings
@@ -59,10 +58,7 @@ def campaign(store: Store, tmp_path: Path) -> Campaign:
     settings = load_campaign("emt").model_copy(
         update={"bulks": BulkSelection(ids=("mp-30", "mp-2")), "adsorbates": CO | H, "seed_size": 6}
     )
-    store.save_campaign(settings.name, settings.model_dump(mode="json"), settings.digest(), tmp_path)
-    opened = Campaign(settings, CampaignHome(tmp_path), store)
-    for stage in (store_bulks, store_surfaces, store_sites):
-        stage(opened)
+    opened = enumerated(settings, store, tmp_path)
     train_round(opened, 0)
     chosen = set(select_round(opened, 0).calculation_ids)
     for i, candidate in enumerate(c for c in opened.candidates if c.calculation_id in chosen):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipeline.drift import SEED_ROUND
+from pipeline.store.records import SEED_ROUND
 from tests.tasks.campaigns import sabatier
 
 if TYPE_CHECKING:
