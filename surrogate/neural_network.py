@@ -93,7 +93,7 @@ class NeuralNetworkModel:
     ) -> Self:
         """Learn from observations: ΔE of shape (n,), eV; groups of shape (n,)."""
         self.held_out_: HeldOut | None = None
-        self._networks: list[Network] = []
+        self._bags: list[list[Network]] = []
         self._start = self.prior.updated(delta_e)
         if len(delta_e) < MIN_OBSERVATIONS:
             return self
@@ -104,16 +104,13 @@ class NeuralNetworkModel:
         target = ((delta_e - self._offset) / self._unit).astype(np.float32)
         folds = grouped_folds(groups, self.seed)
         if folds is None:
-            self._networks = [network.fit(inputs, target) for network in self._untrained(self.seed, inputs)]
+            self._bags = [self._trained(self.seed, inputs, target)]
             return self
 
         def predict(fold: int, rest: NDArray[np.bool_], out: NDArray[np.bool_]) -> MeanAndStd:
-            seen = inputs.take(rest)
-            networks = [
-                network.fit(seen, target[rest]) for network in self._untrained(self.seed + fold, inputs)
-            ]
-            self._networks += networks
-            return self._combine(networks, inputs.take(out))
+            bag = self._trained(self.seed + fold, inputs.take(rest), target[rest])
+            self._bags.append(bag)
+            return self._combine([bag], inputs.take(out))
 
         self.held_out_ = hold_out(folds, predict)
         return self
@@ -122,17 +119,18 @@ class NeuralNetworkModel:
         self, environments: Sequence[SiteEnvironment]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Mean ΔE and its standard deviation, eV; each of shape (n,)."""
-        if self._networks:
+        if self._bags:
             inputs = self._scaled(Inputs(*self.features.transform_with_atoms(environments)))
-            return self._combine(self._networks, inputs)
+            return self._combine(self._bags, inputs)
         n = len(environments)
         return np.full(n, self._start.mean_ev), np.full(n, self._start.std_ev)
 
     def parameters(self) -> dict[str, Any]:
         """Settings, plain values."""
+        networks = [network for bag in self._bags for network in bag]
         return {
-            "n_networks": len(self._networks),
-            "n_on_atoms": sum(network.sees_atoms for network in self._networks),
+            "n_networks": len(networks),
+            "n_on_atoms": sum(network.sees_atoms for network in networks),
             "hidden": list(HIDDEN),
         }
 
@@ -140,21 +138,28 @@ class NeuralNetworkModel:
         sites, atoms = self._scales
         return Inputs(sites(raw.sites), atoms(raw.atoms), raw.counts)
 
-    def _untrained(self, seed: int, inputs: Inputs) -> list[Network]:
+    def _trained(self, seed: int, inputs: Inputs, target: Array) -> list[Network]:
+        """Train the networks of a fold."""
         if inputs.atoms.size and (inputs.counts > 0).mean() >= _KNOWN_SHARE:
-            return [Network(seed, _ATOMS_DROPOUT, sees_atoms) for sees_atoms in (False, True)]
-        return [Network(seed, dropout) for dropout in _DROPOUTS]
+            bag = [Network(seed, _ATOMS_DROPOUT, sees_atoms) for sees_atoms in (False, True)]
+        else:
+            bag = [Network(seed, dropout) for dropout in _DROPOUTS]
+        return [network.fit(inputs, target) for network in bag]
 
     def _combine(
-        self, networks: list[Network], inputs: Inputs
+        self, bags: list[list[Network]], inputs: Inputs
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Mean of the networks; standard deviation from their scales and from how far they disagree."""
+        """Mean of the networks; standard deviation by their scales and by how far those of a bag disagree.
+
+        Networks of different bags disagree more, having seen different bulks. But held-out predictions, by
+        which standard deviations are calibrated, are those of one bag.
+        """
         if len(inputs.counts) > _PIECE:
             pieces = np.split(np.arange(len(inputs.counts)), range(_PIECE, len(inputs.counts), _PIECE))
-            parts = [self._combine(networks, inputs.take(rows)) for rows in pieces]
+            parts = [self._combine(bags, inputs.take(rows)) for rows in pieces]
             return np.concatenate([mean for mean, _ in parts]), np.concatenate([std for _, std in parts])
-        outputs = [network.predict(inputs) for network in networks]
-        means = np.array([mean for mean, _ in outputs], dtype=float)
-        log_scale = np.mean([log_scale for _, log_scale in outputs], axis=0, dtype=float)
-        variance = FREEDOM / (FREEDOM - 2.0) * np.exp(2.0 * log_scale) + means.var(axis=0, ddof=1)
-        return self._offset + self._unit * means.mean(axis=0), self._unit * np.sqrt(variance)
+        outputs = np.array([[network.predict(inputs) for network in bag] for bag in bags], dtype=float)
+        means, log_scales = outputs[:, :, 0], outputs[:, :, 1]
+        variance = FREEDOM / (FREEDOM - 2.0) * np.exp(2.0 * log_scales.mean(axis=(0, 1)))
+        variance += means.var(axis=1, ddof=1).mean(axis=0)
+        return self._offset + self._unit * means.mean(axis=(0, 1)), self._unit * np.sqrt(variance)
