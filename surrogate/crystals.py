@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from surrogate.element_properties import element_property
-from surrogate.elements import SYMBOLS
+from surrogate.elements import atomic_number
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from numpy.typing import NDArray
 
     from surrogate.sites import BulkContext
 
@@ -19,39 +20,27 @@ _CM3_PER_MOL = 1.0 / 0.602214076
 
 
 @lru_cache(maxsize=1)
-def pure_volumes() -> Mapping[str, float]:
-    """Volume per atom of every element at ambient conditions, Å³."""
-    # Plain numbers by symbol: a bulk has few bonds, and there may be a million bulks.
-    return dict(zip(SYMBOLS, (element_property("molar_volume") * _CM3_PER_MOL).tolist(), strict=True))
+def pure_volumes() -> NDArray[np.float64]:
+    """Volume per atom of every element at ambient conditions, Å³, of shape (103,)."""
+    return element_property("molar_volume") * _CM3_PER_MOL
 
 
 @lru_cache(maxsize=1)
-def pure_bonds() -> Mapping[str, float]:
-    """Distance of neighbours in a close-packed crystal of every element's density, Å."""
-    return {symbol: (math.sqrt(2.0) * volume) ** (1.0 / 3.0) for symbol, volume in pure_volumes().items()}
+def pure_bonds() -> NDArray[np.float64]:
+    """Distance of neighbours in a close-packed crystal of every element's density, Å, of shape (103,)."""
+    bonds: NDArray[np.float64] = np.cbrt(np.sqrt(2.0) * pure_volumes())
+    return bonds
+
+
+def pure_bond(symbol: str) -> float:
+    """One element's of :func:`pure_bonds`."""
+    return float(pure_bonds()[atomic_number(symbol) - 1])
 
 
 def volume_against_pure(bulk: BulkContext) -> float | None:
-    """Volume of a crystal relative to that of its elements; None if it is not known.
-
-    Raises
-    ------
-    KeyError
-        If a symbol is no element up to lawrencium.
-    """
+    """Volume of a crystal relative to that of its elements; None if it is not known."""
     if bulk.volume_per_atom is None or not bulk.composition:
         return None
     atoms = sum(count for _, count in bulk.composition)
-    pure = sum(count * pure_volumes()[symbol] for symbol, count in bulk.composition) / atoms
-    return bulk.volume_per_atom / pure
-
-
-def bond_against_pure(a: str, b: str, length: float) -> float:
-    """Length of a bond between two elements relative to the mean of their own.
-
-    Raises
-    ------
-    KeyError
-        If a symbol is no element up to lawrencium.
-    """
-    return 2.0 * length / (pure_bonds()[a] + pure_bonds()[b])
+    pure = sum(count * pure_volumes()[atomic_number(symbol) - 1] for symbol, count in bulk.composition)
+    return float(bulk.volume_per_atom * atoms / pure)

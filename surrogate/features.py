@@ -21,12 +21,13 @@ a site is NaN. Lengths in Å, volumes in Å³, other units as in :data:`surrogat
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from config.errors import ConfigError
-from surrogate.crystals import bond_against_pure, volume_against_pure
+from surrogate.crystals import pure_bonds, pure_volumes
 from surrogate.element_properties import PROPERTIES, UNITS, element_property, property_table
 from surrogate.elements import SYMBOLS
 from surrogate.geometry import COLUMNS, geometry_features
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from surrogate.sites import Shell, SiteEnvironment
+    from surrogate.sites import BulkContext, Shell, SiteEnvironment
 
     Array = NDArray[np.float32]
 
@@ -59,11 +60,11 @@ class _Shells(NamedTuple):
 
     @classmethod
     def of(cls, shells: Iterable[Shell]) -> _Shells:
+        # Maps and chains: for a million sites, loops in Python would take longer than the networks.
         listed = list(shells)
-        pairs = [pair for shell in listed for pair in shell]
-        row = np.repeat(np.arange(len(listed)), [len(shell) for shell in listed])
-        place = row * len(SYMBOLS) + _indices(symbol for symbol, _ in pairs)
-        count = [atoms for _, atoms in pairs]
+        symbols, count = _columns(chain.from_iterable(listed), 2)
+        row = np.repeat(np.arange(len(listed)), _lengths(listed))
+        place = row * len(SYMBOLS) + _indices(symbols)
         # Merged and sorted, so that the order in which elements are listed is immaterial.
         places, inverse = np.unique(place, return_inverse=True)
         counts = np.bincount(inverse.ravel(), count, len(places)).astype(_FLOAT)
@@ -72,10 +73,15 @@ class _Shells(NamedTuple):
 
     def total(self, per_entry: NDArray[np.float32] | None = None) -> Array:
         """Sum over each shell's entries, by default of the numbers of atoms; shape (n, ...)."""
-        values = self.atoms if per_entry is None else per_entry
-        sums = np.zeros((self.n, *values.shape[1:]), _FLOAT)
-        np.add.at(sums, self.row, values)
-        return sums
+        return self._reduced(np.add, self.atoms if per_entry is None else per_entry, 0.0)
+
+    def _reduced(self, operation: np.ufunc, values: Array, empty: float) -> Array:
+        """Reduce the values of each shell's entries; of none, ``empty``."""
+        result = np.full((self.n, *values.shape[1:]), empty, _FLOAT)
+        if len(self.row):
+            starts = _starts(self.row)
+            result[self.row[starts]] = operation.reduceat(values, starts, axis=0)
+        return result
 
     def mean(self, table: Array) -> Array:
         """Mean over atoms of a property table, of shape (n, n_properties); NaN where there are no atoms."""
@@ -93,25 +99,32 @@ class _Shells(NamedTuple):
 
     def extremes(self, table: Array) -> tuple[Array, Array]:
         """Least and greatest value over atoms."""
-        least = np.full((self.n, table.shape[1]), np.inf, _FLOAT)
-        np.minimum.at(least, self.row, table[self.element])
-        greatest = np.full((self.n, table.shape[1]), -np.inf, _FLOAT)
-        np.maximum.at(greatest, self.row, table[self.element])
-        empty = self.total() == 0
-        least[empty], greatest[empty] = np.nan, np.nan
-        return least, greatest
+        values = table[self.element]
+        return self._reduced(np.minimum, values, np.nan), self._reduced(np.maximum, values, np.nan)
 
 
-def _indices(symbols: Iterable[str]) -> NDArray[np.int64]:
+def _starts(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where each row begins in a sorted list of rows."""
+    return np.flatnonzero(np.diff(rows, prepend=-1))
+
+
+def _columns(rows: Iterable[tuple[Any, ...]], n: int) -> list[list[Any]]:
+    """Turn rows of ``n`` entries into columns."""
+    flat = list(chain.from_iterable(rows))
+    return [flat[k::n] for k in range(n)]
+
+
+def _lengths(lists: Sequence[Sequence[Any]]) -> NDArray[np.int64]:
+    return np.fromiter(map(len, lists), np.int64, len(lists))
+
+
+def _indices(symbols: Sequence[str]) -> NDArray[np.int64]:
     """Rows of the property table."""
     try:
-        return np.array([_INDEX[symbol] for symbol in symbols], np.int64)
+        return np.fromiter(map(_INDEX.__getitem__, symbols), np.int64, len(symbols))
     except KeyError as error:
-        raise _unknown(error) from None
-
-
-def _unknown(error: KeyError) -> ValueError:
-    return ValueError(f"{error.args[0]!r} is not a chemical element up to Lr")
+        message = f"{error.args[0]!r} is not a chemical element up to Lr"
+        raise ValueError(message) from None
 
 
 class _Sites:
@@ -123,9 +136,11 @@ class _Sites:
         self.first = _Shells.of(e.first_shell for e in environments)
         self.second = _Shells.of(e.second_shell for e in environments)
         # One row per kind of first-shell atom with known neighbours.
-        self.owner = np.array([i for i, e in enumerate(environments) for _ in e.neighbours], np.int64)
-        self.kind = _indices(symbol for e in environments for symbol, _ in e.neighbours)
-        self.around = _Shells.of(shell for e in environments for _, shell in e.neighbours)
+        neighbours = [e.neighbours for e in environments]
+        kinds, around = _columns(chain.from_iterable(neighbours), 2)
+        self.owner = np.repeat(np.arange(self.n), _lengths(neighbours))
+        self.kind = _indices(kinds)
+        self.around = _Shells.of(around)
         self.table = property_table().astype(_FLOAT)
 
     def has_neighbours(self) -> NDArray[np.bool_]:
@@ -207,35 +222,56 @@ def _beneath(sites: _Sites) -> Array:
 
 
 def _strain(sites: _Sites) -> Array:
-    seen: dict[tuple[int, Shell], tuple[float, ...]] = {}
-    rows = []
-    for environment in sites.environments:
-        key = id(environment.bulk), environment.first_shell
-        if key not in seen:
-            try:
-                seen[key] = _strain_of(environment)
-            except KeyError as error:
-                raise _unknown(error) from None
-        rows.append(seen[key])
-    return np.array(rows, _FLOAT).reshape(sites.n, len(_STRAIN))
+    bulks = list({id(e.bulk): e.bulk for e in sites.environments if e.bulk}.values())
+    number = {id(bulk): i for i, bulk in enumerate(bulks)}
+    on_bulk = np.array([number.get(id(e.bulk), -1) for e in sites.environments], np.int64)
+    densities = np.vstack([_densities(bulks), np.full((1, 2), np.nan, _FLOAT)])
+    return np.hstack([densities[on_bulk], _bond_lengths(sites, bulks, on_bulk)])
 
 
-def _strain_of(environment: SiteEnvironment) -> tuple[float, ...]:
-    values = [np.nan] * len(_STRAIN)
-    bulk = environment.bulk
-    if bulk is None:
-        return tuple(values)
-    density = volume_against_pure(bulk)
-    if bulk.volume_per_atom is not None and density is not None:
-        values[:2] = [bulk.volume_per_atom, density]
-    binders = {symbol for symbol, _ in environment.first_shell}
-    lengths = [(a, b, length) for a, b, length in bulk.bonds if a in binders or b in binders]
-    if lengths:
-        ratios = [bond_against_pure(*bond) for bond in lengths]
-        values[2:6] = [
-            min(ratios), sum(sorted(ratios)) / len(ratios), max(ratios), min(length for *_, length in lengths)
-        ]  # fmt: skip
-    return tuple(values)
+def _densities(bulks: Sequence[BulkContext]) -> Array:
+    """Volume per atom of each crystal, and relative to its elements."""
+    volume = np.array([np.nan if b.volume_per_atom is None else b.volume_per_atom for b in bulks])
+    pure = _Shells.of(bulk.composition for bulk in bulks).mean(pure_volumes()[:, None].astype(_FLOAT))[:, 0]
+    volume[np.isnan(pure)] = np.nan
+    return np.column_stack([volume, volume / pure]).astype(_FLOAT)
+
+
+def _bond_lengths(sites: _Sites, bulks: Sequence[BulkContext], on_bulk: NDArray[np.int64]) -> Array:
+    """Bonds of each site's binding elements in its crystal: least, mean and greatest strain, least length.
+
+    ``on_bulk`` is the number of each site's crystal, -1 where it is not known.
+    """
+    bonds = [bulk.bonds for bulk in bulks]
+    n_bonds = _lengths(bonds)
+    *pairs, lengths = _columns(chain.from_iterable(bonds), 3)
+    one, other = map(_indices, pairs)
+    length = np.array(lengths)
+    strain = 2.0 * length / (pure_bonds()[one] + pure_bonds()[other])
+    # Every bond of its crystal for every site; those without a binding element are left out.
+    rows = np.flatnonzero(on_bulk >= 0)
+    counts = n_bonds[on_bulk[rows]]
+    start = (np.cumsum(n_bonds) - n_bonds)[on_bulk[rows]]
+    bond = np.repeat(start - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
+    row = np.repeat(rows, counts)
+    is_binder = np.zeros((sites.n, len(SYMBOLS)), bool)
+    is_binder[sites.first.row, sites.first.element] = True
+    is_kept = is_binder[row, one[bond]] | is_binder[row, other[bond]]
+    row, bond = row[is_kept], bond[is_kept]
+    result = np.full((sites.n, 4), np.nan, _FLOAT)
+    if not len(row):
+        return result
+    starts = _starts(row)
+    strains, number = strain[bond], np.diff(starts, append=len(row))
+    result[row[starts]] = np.column_stack(
+        [
+            np.minimum.reduceat(strains, starts),
+            np.add.reduceat(strains, starts) / number,
+            np.maximum.reduceat(strains, starts),
+            np.minimum.reduceat(length[bond], starts),
+        ]
+    )
+    return result
 
 
 def _bulk(sites: _Sites) -> Array:

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from surrogate.crystals import bond_against_pure, pure_bonds
+from surrogate.crystals import pure_bond
 from surrogate.geometry import redecorated
 from surrogate.sites import SiteEnvironment, canonical_shell, shell_of
 
@@ -286,8 +286,8 @@ def _with_bonds(bulk: BulkContext | None, first: Shell) -> BulkContext | None:
 
 @lru_cache(maxsize=4096)
 def _strained_alike(bulk: BulkContext, elements: tuple[str, ...]) -> BulkContext:
-    strain = float(np.mean([bond_against_pure(*bond) for bond in bulk.bonds]))
-    bonds = [(element, element, strain * pure_bonds()[element]) for element in elements]
+    strains = [2.0 * length / (pure_bond(a) + pure_bond(b)) for a, b, length in bulk.bonds]
+    bonds = [(element, element, float(np.mean(strains)) * pure_bond(element)) for element in elements]
     return replace(bulk, bonds=tuple(sorted((*bulk.bonds, *bonds))))
 
 
