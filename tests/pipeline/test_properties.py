@@ -60,6 +60,10 @@ def test_a_column_of_yes_and_no_is_a_class(tmp_path: Path) -> None:
         ("id,k\na,1\nb,high\n", "line 3: k is 'high'; allowed: a number"),
         ("id,k\na,1\nb,nan\n", "line 3: k is 'nan'"),
         ("id,k\na,1.5\n,2\n", "line 3: id is empty"),
+        ("id,k\na,1,5\n", "line 2 has 3 values"),
+        ("id,k,k\na,1,2\n", "column 'k' occurs 2 times"),
+        ("id;k\na;1,5\n", "separated by commas"),
+        ('id,k\na,"1\nb,2\n', "line 2: unexpected end of data"),
         ("id,k\na\n", None),
     ],
 )
