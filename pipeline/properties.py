@@ -250,6 +250,8 @@ def screened(bulks: Sequence[Bulk], selection: BulkSelection) -> tuple[list[Bulk
     reasons: dict[str, str] = {}
     for screen in selection.screen:
         model = _model_of(screen)
+        if not judged:  # references only
+            continue
         values, _ = model.predict(descriptors)
         for bulk, value in zip(judged, values, strict=True):
             if reason := _reason(screen, model.property_name, float(value)):

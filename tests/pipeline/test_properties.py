@@ -114,6 +114,12 @@ def test_bulks_outside_the_limits_are_left_out_and_references_stay(model: Path) 
     assert {b.formula for b in kept if b.is_element} == {"Cu", "Y"}
 
 
+def test_a_campaign_of_pure_elements_passes_every_screen(model: Path) -> None:
+    selection = BulkSelection(ids=("mp-30",), screen=(PropertyScreen(model=str(model), min=1e6),))
+    bulks = load_bulks(selection, Path())
+    assert screened(bulks, selection) == (bulks, [])
+
+
 def test_screens_that_leave_nothing_are_refused(model: Path) -> None:
     selection = BulkSelection(ids=("mp-1018029",), screen=(PropertyScreen(model=str(model), min=1e6),))
     with pytest.raises(ConfigError, match=r"bulks\.screen leaves no bulk: .*volume .* below 1e\+06"):
