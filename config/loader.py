@@ -160,14 +160,23 @@ def _resolve_recipe(given: Any, problems: Problems) -> Any:
 
 
 def _with_absolute_paths(settings: CampaignSettings, folder: Path) -> CampaignSettings:
-    def absolute(path: str) -> str:
-        return str((folder / Path(path).expanduser()).resolve())
+    def absolute(key: str, path: str) -> str:
+        try:
+            return str((folder / Path(path).expanduser()).resolve())
+        except (OSError, RuntimeError, ValueError) as error:  # a loop of links, no such ~user, a zero byte
+            message = f"{key}: {path!r} is not the path of a file ({error})"
+            raise ConfigError(message) from error
 
-    files = tuple(absolute(file) for file in settings.bulks.files)
-    screen = tuple(s.model_copy(update={"model": absolute(s.model)}) for s in settings.bulks.screen)
-    sources = tuple(s.model_copy(update={"file": absolute(s.file)}) for s in settings.surrogate.sources)
+    files = tuple(absolute("bulks.files", file) for file in settings.bulks.files)
+    screen = tuple(
+        s.model_copy(update={"model": absolute("bulks.screen", s.model)}) for s in settings.bulks.screen
+    )
+    sources = tuple(
+        s.model_copy(update={"file": absolute("surrogate.sources", s.file)})
+        for s in settings.surrogate.sources
+    )
     given = {key: getattr(settings.store, key) for key in PATH_KEYS}
-    paths = {key: absolute(path) for key, path in given.items() if path is not None}
+    paths = {key: absolute(f"store.{key}", path) for key, path in given.items() if path is not None}
     changed = {
         "bulks": settings.bulks.model_copy(update={"files": files, "screen": screen}),
         "store": settings.store.model_copy(update=paths),

@@ -99,7 +99,7 @@ class AcquisitionSettings(StrictModel):
     """`gaussian`: draw, weighted by a normal around the target (Tran and Ulissi); `hit_probability`: that
     ΔE lies in the window; `hits_per_cpu_hour`: the same over the expected cost; `greedy`: closest mean;
     `random`."""
-    gaussian_width_ev: float = Field(default=0.10, gt=0.0, le=5.0)
+    gaussian_width_ev: float = Field(default=0.10, ge=1e-3, le=5.0)
     """Standard deviation of the normal of `gaussian`, eV."""
     learn_from_failures: bool = True
     """Whether strategies that rest on the probability of a hit weigh it with the chance, learned from

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from dft.jobs import replacing
 from pipeline.results import observation_rows, to_csv
 
 if TYPE_CHECKING:
@@ -30,22 +31,20 @@ def export(campaign: Campaign, path: Path, file_format: str) -> int:
         One of :data:`FORMATS`.
     """
     rows = observation_rows(campaign)
-    temporary = path.with_name(f".{path.name}.partial")
-    temporary.unlink(missing_ok=True)
-    if file_format == "csv":
-        temporary.write_text(to_csv(rows, list(rows[0]) if rows else ["round"]), encoding="utf-8")
-    elif file_format == "json":
-        document = {
-            "campaign": campaign.name,
-            "recipe": campaign.settings.recipe.model_dump(mode="json"),
-            "rows": rows,
-        }
-        temporary.write_text(json.dumps(document, indent=1), encoding="utf-8")
-    elif file_format == "extxyz":
-        _write_extxyz(campaign, rows, temporary)
-    else:
-        _write_database(campaign, rows, temporary)
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        if file_format == "csv":
+            temporary.write_text(to_csv(rows, list(rows[0]) if rows else ["round"]), encoding="utf-8")
+        elif file_format == "json":
+            document = {
+                "campaign": campaign.name,
+                "recipe": campaign.settings.recipe.model_dump(mode="json"),
+                "rows": rows,
+            }
+            temporary.write_text(json.dumps(document, indent=1), encoding="utf-8")
+        elif file_format == "extxyz":
+            _write_extxyz(campaign, rows, temporary)
+        else:
+            _write_database(campaign, rows, temporary)
     return len(rows)
 
 

@@ -167,6 +167,14 @@ class CampaignHome:
         with self.sessions_file.open("a", encoding="utf-8") as handle:
             handle.write(json.dumps(line) + "\n")
 
+    def last_session(self) -> dict[str, Any]:
+        """What was recorded last of a driver's session; empty when nothing was, or only half of it."""
+        try:
+            lines = self.sessions_file.read_text(encoding="utf-8").splitlines()
+            return dict(json.loads(lines[-1]))
+        except (OSError, IndexError, ValueError):
+            return {}
+
 
 def attempt_numbers(folder: Path, file: str = "") -> list[int]:
     """Numbers of the attempts in a calculation's folder that have a directory, or a certain file in it."""

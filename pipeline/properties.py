@@ -6,13 +6,13 @@ those of the table that a model was trained on.
 
 from __future__ import annotations
 
-import csv
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from config.errors import ConfigError, StructureError
+from pipeline.csv_rows import read_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -62,17 +62,19 @@ def read_table(path: Path, target: str, id_column: str) -> PropertyTable:
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as lines:
-            reader = csv.DictReader(lines)
-            rows = [(reader.line_num, row) for row in reader]
-            columns = list(reader.fieldnames or ())
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        message = f"{path}: cannot be read as a CSV table ({error})"
+            columns, rows = read_rows(lines)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else error
+        message = f"{path}: cannot be read as a CSV table ({why})"
         raise ConfigError(message) from error
     for column in (id_column, target):
         if column not in columns:
             message = f"{path}: has no column {column!r}; it has: {', '.join(columns) or 'none'}"
             raise ConfigError(message)
-    told = [(n, (row[id_column] or "").strip(), (row[target] or "").strip()) for n, row in rows]
+        if columns.count(column) > 1:
+            message = f"{path}: column {column!r} occurs {columns.count(column)} times; keep one"
+            raise ConfigError(message)
+    told = [(n, row[id_column], row[target]) for n, row in rows]
     given = [entry for entry in told if entry[2]]
     words = {value.lower() for _, _, value in given}
     is_class = bool(words) and words <= set(YES_AND_NO)
@@ -248,6 +250,8 @@ def screened(bulks: Sequence[Bulk], selection: BulkSelection) -> tuple[list[Bulk
     reasons: dict[str, str] = {}
     for screen in selection.screen:
         model = _model_of(screen)
+        if not judged:  # references only
+            continue
         values, _ = model.predict(descriptors)
         for bulk, value in zip(judged, values, strict=True):
             if reason := _reason(screen, model.property_name, float(value)):

@@ -41,13 +41,13 @@ class ReplayPlan:
     """Sites per round."""
 
 
-def observed_pool(campaign: Campaign, adsorbate: str) -> Pool:
+def observed_pool(campaign: Campaign, adsorbate: str, seed_size: int | None = None) -> Pool:
     """Gather what a campaign has observed of an adsorbate.
 
     Raises
     ------
     ConfigError
-        If there are fewer than :data:`LEAST` observations.
+        If there are fewer than :data:`LEAST` observations, or too many of them are to be known at the start.
     """
     from surrogate.replay import Pool
 
@@ -56,6 +56,13 @@ def observed_pool(campaign: Campaign, adsorbate: str) -> Pool:
         message = (
             f"campaign {campaign.name} has {len(found)} adsorption energies of {adsorbate}; "
             f"a replay needs at least {LEAST}"
+        )
+        raise ConfigError(message)
+    last_look = round(LOOKS[-1] * len(found))
+    if seed_size is not None and seed_size >= last_look:
+        message = (
+            f"--seed-size {seed_size} leaves strategies too little to choose of the {len(found)} adsorption "
+            f"energies of {adsorbate}; allowed: 1 to {last_look - 1}"
         )
         raise ConfigError(message)
     target = campaign.settings.adsorbates[adsorbate]
@@ -90,9 +97,9 @@ def replay_document(
     """
     from surrogate.replay import replay
 
-    pool = observed_pool(campaign, adsorbate)
+    pool = observed_pool(campaign, adsorbate, plan.seed_size)
     n = len(pool)
-    seed_size = min(plan.seed_size or max(3, n // 20), n)
+    seed_size = plan.seed_size or max(3, n // 20)
     batch = plan.batch or max(1, n // 20)
     looks = sorted({max(seed_size, round(share * n)) for share in LOOKS})
     own = campaign.settings.acquisition.strategy

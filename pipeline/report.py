@@ -11,6 +11,7 @@ from dft.jobs import JOB_FILE, RESULT_FILE, CalculationKind
 from dft.recovery import told
 from pipeline.domain import BROKEN, IN_FLIGHT, CalculationState
 from pipeline.drift import drift_document
+from pipeline.ends import NothingLeft
 from pipeline.prospects import latest_prospects
 from pipeline.queue_view import brief, drivers_at_work, in_flight_view
 from pipeline.tails import error_tail
@@ -24,6 +25,17 @@ if TYPE_CHECKING:
 
 TAILS_PER_CODE = 3
 """Failed calculations of each code whose job's last words are read: the others died alike."""
+
+
+def _ended(campaign: Campaign) -> str | None:
+    """Why the last driver chose nothing more although rounds are left; None unless it did.
+
+    With other settings the next might go on, so that the campaign is not complete.
+    """
+    last = campaign.home.last_session()
+    if last.get("outcome") != NothingLeft.__name__ or campaign.is_reopened():
+        return None
+    return None if last.get("why") is None else str(last["why"])
 
 
 def status_document(
@@ -46,6 +58,7 @@ def status_document(
         "home": str(campaign.home.path),
         "complete": reason is not None,
         "reason": reason,
+        "ended": None if reason else _ended(campaign),
         "paused": record is not None and record.paused,
         "drivers": drivers_at_work(campaign),
         "scheduler": scheduler,

@@ -8,7 +8,6 @@ them: :mod:`pipeline.sources`. Units: eV.
 
 from __future__ import annotations
 
-import csv
 import gzip
 import hashlib
 import io
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from config.errors import ConfigError
+from pipeline.csv_rows import read_rows
 from surrogate.elements import SYMBOLS
 from surrogate.sites import Shell, SiteEnvironment, shell_of
 
@@ -51,6 +51,7 @@ LARGEST_EV = 5.0
 PROBLEMS_TOLD = 5
 NOTHING = "none"
 """In ``beneath``: there is no atom; empty: it is not known."""
+_READ = {*"hkl", *(name for names in COLUMNS.values() for name in names)}
 _SYMBOLS = frozenset(SYMBOLS)
 
 
@@ -153,7 +154,7 @@ def _read(source: SourceSettings, adsorbates: tuple[str, ...]) -> SourceTable:
     path = Path(source.file)
     try:
         return _parsed(source, adsorbates, path.read_bytes())
-    except (OSError, EOFError, zlib.error, csv.Error, ValueError) as error:
+    except (OSError, EOFError, zlib.error, RecursionError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else error
         message = f"surrogate.sources: {path} cannot be read ({why}); allowed: CSV, or an export of Sabatier"
         raise ConfigError(message) from error
@@ -193,9 +194,13 @@ def _records(text: str) -> Iterator[tuple[str, dict[str, str]]]:
                 {str(key).lower(): "" if value is None else str(value) for key, value in row.items()},
             )
         return
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    for row in reader:
-        yield f"line {reader.line_num}", {k.strip().lower(): (v or "").strip() for k, v in row.items() if k}
+    columns, lines = read_rows(io.StringIO(text, newline=""))
+    counts = Counter(column.lower() for column in columns)
+    if twice := sorted(column for column in _READ if counts[column] > 1):
+        message = f"column {twice[0]!r} occurs {counts[twice[0]]} times; which one counts is not clear"
+        raise ValueError(message)
+    for number, values in lines:
+        yield f"line {number}", {column.lower(): value for column, value in values.items()}
 
 
 @dataclass
@@ -235,11 +240,6 @@ class _Reading:
     def _has_columns(self) -> bool:
         names = list(self.records[0][1])
         has = ", ".join(names)
-        if len(names) == 1 and re.search(r"[;\t|]", has):
-            self.problems.append(
-                f"{self.path}: columns must be separated by commas; its first line is {has!r}"
-            )
-            return False
         for thing in ("energy", "coordination"):
             if thing not in self.columns:
                 wanted = " or ".join(COLUMNS[thing])

@@ -12,6 +12,7 @@ Models are saved with skops, which reads no code from files: https://skops.readt
 
 from __future__ import annotations
 
+import os
 import zipfile
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
@@ -183,9 +184,12 @@ class PropertyModel:
             "error_scale": self._error_scale,
             "error_floor": self._error_floor,
         }
-        part = path.with_name(f"{path.name}.part")
-        skops.io.dump(content, part, compression=zipfile.ZIP_DEFLATED)
-        part.replace(path)
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")  # its own, should two write the same file
+        try:
+            skops.io.dump(content, part, compression=zipfile.ZIP_DEFLATED)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
 
     def _refuse_too_little(self, values: Array, n_groups: int) -> None:
         if len(values) < LEAST_ROWS or n_groups < LEAST_GROUPS:

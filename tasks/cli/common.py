@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,7 @@ from config.errors import ConfigError, SabatierError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from types import FrameType
 
     from rich.console import Console
 
@@ -91,7 +93,8 @@ def print_json(document: Any) -> None:
 def guarded(function: Callable[[], int | None]) -> None:
     """Run a command; expected errors become one line on stderr and their exit code."""
     try:
-        code = function() or 0
+        with _interrupts_kept():
+            code = function() or 0
         sys.stdout.flush()  # here, where a reader that went away is no error
     except SabatierError as error:
         _say(f"[bold red]error:[/] {_escape(str(error))}" if error.exit_code else _escape(str(error)))
@@ -109,6 +112,33 @@ def guarded(function: Callable[[], int | None]) -> None:
     if code == EXIT_INTERRUPTED:  # one more Ctrl-C must not end in a traceback of the interpreter's exit
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     raise typer.Exit(code)
+
+
+@contextmanager
+def _interrupts_kept() -> Iterator[None]:
+    """Let Ctrl-C end a command although what it hit made another exception of it.
+
+    Extension modules that are interrupted while they are imported raise an ImportError.
+    """
+    seen: list[int] = []
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        seen.append(signum)
+        signal.default_int_handler(signum, frame)
+
+    is_ours = threading.current_thread() is threading.main_thread()
+    if not is_ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield  # ignored, as in the background of a script, or somebody else's
+        return
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    except Exception as error:
+        if seen:
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _say(markup: str) -> None:
@@ -244,13 +274,35 @@ def check_picture(path: Path, option: str) -> None:
     Raises
     ------
     ConfigError
-        If its name does not end with one of :data:`PICTURES`, or its folder does not exist.
+        If its name does not end with one of :data:`PICTURES`, or :func:`check_output` refuses it.
     """
     if path.suffix.lower() not in PICTURES:
         message = f"{option} {path}: the file's name must end with one of {', '.join(PICTURES)}"
         raise ConfigError(message)
-    if not path.absolute().parent.is_dir():
-        message = f"{option} {path}: there is no folder {path.absolute().parent}"
+    check_output(path, option)
+
+
+def check_output(path: Path, option: str) -> None:
+    """Refuse what no file can take the place of, before anything is computed.
+
+    Raises
+    ------
+    ConfigError
+        If it is a folder or a device, or its folder does not exist or may not be written to.
+    """
+    folder = path.absolute().parent
+    try:
+        reason = (
+            "it is a folder; give the name of a file" if path.is_dir()
+            else "it is no ordinary file" if path.exists() and not path.is_file()
+            else f"there is no folder {folder}" if not folder.is_dir()
+            else f"nothing may be written to the folder {folder}" if not os.access(folder, os.W_OK | os.X_OK)
+            else None
+        )  # fmt: skip
+    except OSError as error:  # a name that is too long, say
+        reason = error.strerror or str(error)
+    if reason is not None:
+        message = f"{option} {path}: cannot be written: {reason}"
         raise ConfigError(message)
 
 

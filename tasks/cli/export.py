@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tasks.cli.common import HomeOption, KnownCampaignArgument, guarded, one_of, opened, stderr
+from tasks.cli.common import HomeOption, KnownCampaignArgument, check_output, guarded, one_of, opened, stderr
 
 
 def command(
@@ -32,9 +32,8 @@ def _export(name: str | None, home: Path | None, file_format: str, output: Path 
     from pipeline.export import FORMATS, export
 
     one_of(file_format, list(FORMATS), "format")
-    if output is not None and output.is_dir():
-        message = f"cannot write {output}: it is a folder; give the name of a file"
-        raise ConfigError(message)
+    if output is not None:
+        check_output(output, "--output")
     with opened(name, home) as campaign:
         path = output or campaign.home.results / f"export.{file_format}"
         try:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tasks.cli.common import JsonOption, guarded, print_json, stdout
+from tasks.cli.common import JsonOption, check_output, guarded, print_json, stdout
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -43,9 +43,14 @@ def train(
 def _train(
     path: Path, target: str, out: Path, folder: Path | None, id_column: str, seed: int, *, as_json: bool
 ) -> None:
+    from config.errors import ConfigError
     from pipeline.properties import read_table, table_crystals, training_document
     from pipeline.properties import train as learn
 
+    check_output(out, "--out")
+    if out.exists() and path.exists() and out.samefile(path):
+        message = f"--out {out}: is the table that is learned from; give the model a file of its own"
+        raise ConfigError(message)
     table = read_table(path, target, id_column)
     model = learn(table, table_crystals(path, table, folder), target, seed)
     model.save(out)

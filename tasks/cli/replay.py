@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
+    from pipeline.campaign import Campaign
+    from pipeline.replaying import ReplayPlan
+
 
 def command(
     campaign: KnownCampaignArgument = None,
@@ -68,13 +71,37 @@ def _replay(
     chosen = tuple(dict.fromkeys(one_of(s, list(STRATEGIES), "strategy") for s in strategies))
     plan = ReplayPlan(strategies=chosen, **options)
     with opened(name, home) as campaign:
-        wanted = adsorbates_of(campaign, adsorbate)
+        wanted = _with_enough(campaign, adsorbates_of(campaign, adsorbate), plan)
         documents = [replay_document(campaign, a, plan, _tell) for a in wanted]
     if as_json:
         print_json({"campaign": campaign.name, "replays": documents})
         return
     for document in documents:
         stdout().print(_table(document))
+
+
+def _with_enough(campaign: Campaign, adsorbates: Sequence[str], plan: ReplayPlan) -> list[str]:
+    """Adsorbates that can be replayed, before the first is; says why others cannot.
+
+    Raises
+    ------
+    ConfigError
+        If none can.
+    """
+    from config.errors import ConfigError
+    from pipeline.replaying import observed_pool
+
+    refused = {}
+    for name in adsorbates:
+        try:
+            observed_pool(campaign, name, plan.seed_size)
+        except ConfigError as error:
+            refused[name] = str(error)
+    if len(refused) == len(adsorbates):
+        raise ConfigError("\n".join(refused.values()))
+    for reason in refused.values():
+        stderr().print(f"note: {reason}", markup=False, soft_wrap=True)
+    return [name for name in adsorbates if name not in refused]
 
 
 def _tell(what: str) -> None:

@@ -110,18 +110,20 @@ def _drive(campaign: Campaign, scheduler: dict[str, object], notices: Notices, *
         stderr().print(said, soft_wrap=True)
         return print_summary(campaign)
     campaign.home.record_session("start", versions=package_versions(), config=campaign.settings.digest())
-    outcome = "failed"
+    outcome, why = "failed", None
     try:
-        outcome = _loop(campaign, scheduler, notices, once=once)
+        outcome, why = _loop(campaign, scheduler, notices, once=once)
     finally:
-        campaign.home.record_session("end", outcome=outcome)
+        campaign.home.record_session("end", outcome=outcome, why=why)
     if outcome == STEP_DONE:
         return 0
     return EXIT_INTERRUPTED if outcome == INTERRUPTED else print_summary(campaign)
 
 
-def _loop(campaign: Campaign, scheduler: dict[str, object], notices: Notices, *, once: bool) -> str:
-    """Let Luigi run the loop; return how it ended."""
+def _loop(
+    campaign: Campaign, scheduler: dict[str, object], notices: Notices, *, once: bool
+) -> tuple[str, str | None]:
+    """Let Luigi run the loop; return how it ended, and why if before its last round."""
     from pipeline.batch import Watch
     from pipeline.drivers import heartbeat
     from pipeline.ends import BudgetSpent, Drained, Held, NothingLeft, StepDone
@@ -144,11 +146,11 @@ def _loop(campaign: Campaign, scheduler: dict[str, object], notices: Notices, *,
                 drive(LoopContext(campaign, watch), scheduler)
         except (BudgetSpent, NothingLeft, Held) as end:
             stderr().print(str(end), soft_wrap=True)
-            return type(end).__name__
+            return type(end).__name__, str(end)
         except StepDone as end:
             stderr().print(str(end), soft_wrap=True)
-            return STEP_DONE
+            return STEP_DONE, None
         except (Drained, KeyboardInterrupt) as end:
             say_how_to_go_on(end, "run")
-            return INTERRUPTED
-    return "complete"
+            return INTERRUPTED, None
+    return "complete", None

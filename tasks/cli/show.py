@@ -41,7 +41,9 @@ def resolve(campaign: Campaign, identifier: str) -> tuple[str, str]:
     """
     from config.errors import ConfigError
 
-    found = campaign.store.resolve_id(identifier, campaign.name)
+    found = campaign.store.resolve_id(identifier.strip(), campaign.name)
+    if not found:  # tables name bulks by their source
+        found = [("bulk", bulk.id) for bulk in campaign.bulks if bulk.source_id == identifier]
     if len(found) == 1:
         return found[0]
     if not found:

@@ -118,7 +118,11 @@ def _say(console: Console, text: str, style: str | None = None) -> None:
 def _print_head(console: Console, document: dict[str, Any]) -> None:
     budget = document["budget"]
     console.print(f"[bold]{document['campaign']}[/] in {document['home']}", soft_wrap=True)
-    _say(console, f"  complete: {document['reason']}" if document["complete"] else "  not complete")
+    ended = document["reason"] or document["ended"]
+    _say(
+        console,
+        f"  {'complete' if document['complete'] else 'ended'}: {ended}" if ended else "  not complete",
+    )
     if document["paused"]:
         _say(console, "  paused: nothing new is started until 'sabatier resume'", "yellow")
     _print_drivers(console, document)
@@ -151,7 +155,9 @@ def _print_drivers(console: Console, document: dict[str, Any]) -> None:
     if not document["drivers"]:
         _say(
             console,
-            "  no driver is at work" if document["complete"] else f"  {no_driver(document['campaign'])}",
+            "  no driver is at work"
+            if document["complete"] or document["ended"]
+            else f"  {no_driver(document['campaign'])}",
         )
 
 

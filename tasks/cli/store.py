@@ -18,6 +18,7 @@ from tasks.cli.common import (
     HomeOption,
     JsonOption,
     KnownCampaignArgument,
+    check_output,
     guarded,
     opened,
     print_json,
@@ -108,6 +109,8 @@ def _dump(name: str | None, home: Path | None, output: Path | None) -> None:
     from dft.jobs import replacing
     from pipeline.store.dump import dump_campaign
 
+    if output is not None and output != STREAM:
+        check_output(output, "--output")
     with opened(name, home) as campaign:
         if output == STREAM:
             if sys.stdout.isatty():

@@ -60,6 +60,10 @@ def test_a_column_of_yes_and_no_is_a_class(tmp_path: Path) -> None:
         ("id,k\na,1\nb,high\n", "line 3: k is 'high'; allowed: a number"),
         ("id,k\na,1\nb,nan\n", "line 3: k is 'nan'"),
         ("id,k\na,1.5\n,2\n", "line 3: id is empty"),
+        ("id,k\na,1,5\n", "line 2 has 3 values"),
+        ("id,k,k\na,1,2\n", "column 'k' occurs 2 times"),
+        ("id;k\na;1,5\n", "separated by commas"),
+        ('id,k\na,"1\nb,2\n', "line 2: unexpected end of data"),
         ("id,k\na\n", None),
     ],
 )
@@ -108,6 +112,12 @@ def test_bulks_outside_the_limits_are_left_out_and_references_stay(model: Path) 
     assert all("volume" in o.reason and "above 18" in o.reason for o in left_out)
     assert all(not o.bulk.is_element for o in left_out)
     assert {b.formula for b in kept if b.is_element} == {"Cu", "Y"}
+
+
+def test_a_campaign_of_pure_elements_passes_every_screen(model: Path) -> None:
+    selection = BulkSelection(ids=("mp-30",), screen=(PropertyScreen(model=str(model), min=1e6),))
+    bulks = load_bulks(selection, Path())
+    assert screened(bulks, selection) == (bulks, [])
 
 
 def test_screens_that_leave_nothing_are_refused(model: Path) -> None:

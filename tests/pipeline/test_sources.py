@@ -223,8 +223,9 @@ def test_a_value_that_cannot_be_read_is_refused_with_its_place(
 def test_a_file_that_lacks_a_column_is_refused(
     tmp_path: Path, header: str, adsorbate: str | None, told: str
 ) -> None:
+    row = ",".join("1" for _ in header.split(","))
     with pytest.raises(ConfigError, match=told):
-        read_sources(settings_of(tmp_path, ",".join(["1"] * 3), header=header, adsorbate=adsorbate))
+        read_sources(settings_of(tmp_path, row, header=header, adsorbate=adsorbate))
 
 
 def test_a_file_that_is_not_there_or_holds_nothing_is_refused(tmp_path: Path) -> None:
@@ -263,6 +264,29 @@ def test_another_separator_than_commas_is_told(tmp_path: Path, separator: str) -
         read_sources(settings_of(tmp_path, row, header=header))
 
 
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        (GOOD.replace("-0.2", "-0,2"), "line 2 has 7 values, the first line names 6 columns"),
+        (GOOD.replace("Cu,1", '"Cu,1') + "\n" + GOOD, "line 2: unexpected end of data"),
+    ],
+    ids=["decimal comma", "open quotation mark"],
+)
+def test_a_line_whose_values_are_in_others_places_is_refused(tmp_path: Path, row: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        read_sources(settings_of(tmp_path, row))
+
+
+def test_empty_values_beyond_the_last_column_do_not_matter(tmp_path: Path) -> None:
+    (table,) = read_sources(settings_of(tmp_path, f"{GOOD},,"))
+    assert [row.delta_e_ev for row in table.rows] == [-0.2]
+
+
+def test_a_column_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="column 'energy_ev' occurs 2 times"):
+        read_sources(settings_of(tmp_path, f"{GOOD},-0.4", header=f"{HEADER},Energy_ev"))
+
+
 def test_many_problems_are_told_at_once_but_not_all(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="and 3 more") as refused:
         read_sources(settings_of(tmp_path, *(f"mp-{i},Cu,1 1 1,Cu,,abc" for i in range(8))))
@@ -285,6 +309,9 @@ def test_files_count_from_the_campaign_file(tmp_path: Path) -> None:
         parse_campaign(text.replace('"old.csv"', '"old.csv", "adsorbate": "OH"'), "x.yaml", tmp_path)
     with pytest.raises(ConfigError, match=r"sources\[0\]\.file: got .*is empty; give the path"):
         parse_campaign(text.replace('"old.csv"', '" "'), "x.yaml", tmp_path)
+    for impossible in ("a\\u0000.csv", "~nobody-of-that-name/a.csv"):
+        with pytest.raises(ConfigError, match=r"surrogate\.sources: .* is not the path of a file"):
+            parse_campaign(text.replace("old.csv", impossible), "x.yaml", tmp_path)
 
 
 def test_a_file_is_parsed_once_and_again_when_its_content_changes(tmp_path: Path) -> None:
@@ -305,7 +332,10 @@ def test_rows_of_an_export_need_not_have_every_column(tmp_path: Path) -> None:
     assert [row.site.miller for row in table.rows] == [(1, 1, 1), None]
 
 
-@pytest.mark.parametrize(("name", "content"), [("a.json", b'{"rows": [1]}'), ("a.csv.gz", None)])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("a.json", b'{"rows": [1]}'), ("deep.json", b'{"rows":' + b"[" * 100_000), ("a.csv.gz", None)],
+)
 def test_files_that_are_damaged_are_refused(tmp_path: Path, name: str, content: bytes | None) -> None:
     damaged = bytearray(gzip.compress(f"{HEADER}\n{GOOD}\n".encode()))
     damaged[10] ^= 0xFF

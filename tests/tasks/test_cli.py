@@ -5,18 +5,21 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import typer
 from rich.console import Console
 
 from config.adsorbates import AdsorbateSettings
 from pipeline.ranking import RankedSurface
 from tasks.checks import check_place, check_profiles, check_slurm
-from tasks.cli.common import PIPED_WIDTH, stdout
+from tasks.cli.common import PIPED_WIDTH, guarded, stdout
 from tasks.cli.live import _PlainLines, progress_display
 from tasks.cli.reference import render_reference
 from tasks.cli.tables import ranking_table
@@ -173,7 +176,40 @@ def test_an_adsorbate_in_lower_case_is_recognised(finished: Path) -> None:
 def test_an_export_into_a_folder_is_refused(finished: Path) -> None:
     done = sabatier("export", "--output", ".", cwd=finished)
     assert done.returncode == 2
-    assert done.stderr == "error: cannot write .: it is a folder; give the name of a file\n"
+    assert done.stderr == "error: --output .: cannot be written: it is a folder; give the name of a file\n"
+
+
+def test_an_export_takes_the_place_of_no_device(finished: Path) -> None:
+    os.mkfifo(pipe := finished / "pipe")
+    done = sabatier("export", "--output", "pipe", cwd=finished)
+    assert done.returncode == 2
+    assert "--output pipe: cannot be written: it is no ordinary file" in done.stderr
+    assert pipe.is_fifo()
+    pipe.unlink()
+
+
+def test_an_import_that_ctrl_c_breaks_is_an_interruption(capsys: pytest.CaptureFixture[str]) -> None:
+    def broken() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+        except KeyboardInterrupt as cause:  # as pybind11 does it
+            message = "initialization failed"
+            raise ImportError(message) from cause
+
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(typer.Exit) as ended:
+            guarded(broken)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert ended.value.exit_code == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_a_bulk_can_be_shown_by_its_source(finished: Path) -> None:
+    shown = json.loads(sabatier("show", "mp-30", "--json", cwd=finished).stdout)
+    assert shown["source_id"] == "mp-30"
 
 
 def test_logs_show_what_the_batch_system_wrote_and_say_when_there_is_nothing(finished: Path) -> None:

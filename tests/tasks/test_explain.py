@@ -55,6 +55,7 @@ def test_the_whole_and_the_map_in_one_document(finished: Path) -> None:
         (["nothing-has-this-id"], "no bulk, surface, site or calculation"),
         (["tiny"], "sabatier explain -c tiny"),
         (["--map", "map.doc"], ".png, .svg, .pdf"),
+        (["--map", "dir.png", "-a", "H"], "--map dir.png: cannot be written: it is a folder"),
         (["--map", "map.png"], "choose with -a"),
         (["--map", "map.png", "-a", "H", "--plot", "x.png"], "give ids or --global"),
         (["site-1", "--map", "x.png", "-a", "H", "--plot", "x.png"], "a file of its own"),
@@ -62,6 +63,7 @@ def test_the_whole_and_the_map_in_one_document(finished: Path) -> None:
     ],
 )
 def test_a_mistake_is_named(finished: Path, arguments: list[str], told: str) -> None:
+    (finished / "dir.png").mkdir(exist_ok=True)
     done = sabatier("explain", *arguments, cwd=finished)
     assert done.returncode == 2
     assert told in done.stderr

@@ -61,6 +61,11 @@ def test_a_person_is_shown_a_table(trained: Path) -> None:
         (["train", "table.csv", "-t", "gap", "-o", "x.skops"], "has no column 'gap'"),
         (["train", "none.csv", "-t", "gap", "-o", "x.skops"], "cannot be read as a CSV table"),
         (["train", "table.csv", "-t", "volume", "-o", "x", "--structures", "no"], "no: no such folder"),
+        (
+            ["train", "table.csv", "-t", "volume", "-o", "no/x"],
+            "--out no/x: cannot be written: there is no folder",
+        ),
+        (["train", "table.csv", "-t", "volume", "-o", "table.csv"], "is the table that is learned from"),
         (["predict", "v.skops"], "give structure files"),
         (["predict", "table.csv", "--bulks", "demo"], "is no property model"),
         (["predict", "v.skops", "table.csv"], "cannot be read as a structure"),

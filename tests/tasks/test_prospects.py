@@ -21,6 +21,9 @@ def test_a_campaign_stops_when_too_few_hits_are_to_be_expected(tmp_path: Path, m
     assert done.returncode == 0, done.stderr
     assert "acquisition.least_hits_per_cpu_hour is 1e+09" in done.stderr
     computed = len(results(tmp_path / "runs" / "tiny"))
+    status = sabatier("status", cwd=tmp_path).stdout
+    assert "ended: the next round promises" in status
+    assert "'sabatier run' starts one" not in status
     again = sabatier("run", "tiny.yaml", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert len(results(tmp_path / "runs" / "tiny")) == computed

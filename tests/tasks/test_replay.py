@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from config.errors import ConfigError
+from pipeline.replaying import ReplayPlan
+from tasks.cli.replay import _with_enough
 from tests.tasks.campaigns import TINY, completed, sabatier
 
 if TYPE_CHECKING:
@@ -43,6 +46,7 @@ def test_without_options_the_own_strategy_is_compared_with_chance(observed: Path
     [
         (["--strategy", "magic"], "strategy"),
         (["-a", "Xx"], "adsorbate"),
+        (["--seed-size", "1000"], "--seed-size 1000 leaves strategies too little"),
     ],
 )
 def test_a_name_that_is_none_is_refused(observed: Path, arguments: list[str], told: str) -> None:
@@ -50,6 +54,21 @@ def test_a_name_that_is_none_is_refused(observed: Path, arguments: list[str], to
     assert done.returncode == 2
     assert told in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_adsorbate_of_few_energies_keeps_no_other_from_being_replayed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def pool(campaign: object, adsorbate: str, seed_size: int | None) -> None:
+        if adsorbate != "H":
+            message = f"too few of {adsorbate}"
+            raise ConfigError(message)
+
+    monkeypatch.setattr("pipeline.replaying.observed_pool", pool)
+    assert _with_enough(cast("Any", None), ["CO", "H"], ReplayPlan()) == ["H"]
+    assert "note: too few of CO" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="too few of CO\ntoo few of OH"):
+        _with_enough(cast("Any", None), ["CO", "OH"], ReplayPlan())
 
 
 def test_too_few_energies_are_refused_by_number(finished: Path) -> None:

@@ -122,7 +122,7 @@ def test_a_dump_for_another_home_is_refused(dumped: Path, tmp_path: Path) -> Non
 
 def test_a_dump_that_cannot_be_written_leaves_nothing(finished: Path, tmp_path: Path) -> None:
     refused = sabatier("store", "dump", "-o", str(tmp_path / "missing" / "x.gz"), cwd=finished)
-    assert refused.returncode == 1
+    assert refused.returncode == 2
     assert len(refused.stderr.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
 
