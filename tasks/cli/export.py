@@ -14,8 +14,14 @@ def command(
     campaign: KnownCampaignArgument = None,
     home: HomeOption = None,
     file_format: Annotated[
-        str, typer.Option("--format", "-f", help="csv, json, extxyz or db (ASE database).", metavar="FORMAT")
-    ] = "csv",
+        str | None,
+        typer.Option(
+            "--format",
+            "-f",
+            metavar="FORMAT",
+            help="csv, json, extxyz or db (ASE database) (default: what --output ends with, or csv).",
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -27,11 +33,12 @@ def command(
     guarded(lambda: _export(campaign, home, file_format, output))
 
 
-def _export(name: str | None, home: Path | None, file_format: str, output: Path | None) -> None:
+def _export(name: str | None, home: Path | None, wanted: str | None, output: Path | None) -> None:
     from config.errors import ConfigError
     from pipeline.export import FORMATS, export
 
-    one_of(file_format, list(FORMATS), "format")
+    ending = output.suffix.lower().removeprefix(".") if output is not None else ""
+    file_format = one_of(wanted or (ending if ending in FORMATS else FORMATS[0]), list(FORMATS), "format")
     if output is not None:
         check_output(output, "--output")
     with opened(name, home) as campaign:

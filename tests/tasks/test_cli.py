@@ -124,8 +124,12 @@ def test_logs_of_a_calculation_can_be_read(finished: Path) -> None:
 
 @pytest.mark.parametrize("file_format", ["csv", "json", "extxyz", "db"])
 def test_exports_hold_every_adsorption_energy(finished: Path, file_format: str) -> None:
-    done = sabatier("export", "--format", file_format, "--output", f"out.{file_format}", cwd=finished)
+    done = sabatier("export", "--output", f"out.{file_format}", cwd=finished)
     assert done.returncode == 0, done.stderr
+    named = sabatier("export", "--format", file_format, "--output", "named", cwd=finished)
+    assert named.returncode == 0, named.stderr
+    if file_format != "db":
+        assert (finished / "named").read_bytes() == (finished / f"out.{file_format}").read_bytes()
     path = finished / f"out.{file_format}"
     expected = json.loads(sabatier("status", "--json", cwd=finished).stdout)["adsorption_energies"]
     if file_format == "csv":
