@@ -79,7 +79,7 @@ def learning_curve(data: Labelled, model: str, sizes: list[int], repeats: int) -
         for seed in range(repeats):
             rng = np.random.default_rng(seed)
             bulks = rng.permutation(np.unique(data.bulks))
-            is_test = np.isin(data.bulks, bulks[: int(TEST_SHARE * len(bulks))])
+            is_test = np.isin(data.bulks, bulks[: max(1, int(TEST_SHARE * len(bulks)))])
             train = rng.permutation(np.flatnonzero(~is_test))
             if len(train) < size:
                 break

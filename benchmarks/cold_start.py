@@ -15,7 +15,8 @@ begins with nothing computed and asks for a batch at a time:
 
 Every seed draws its pool: a share of the bulks, with all their sites. ``rank`` is Spearman's correlation of
 predicted and true ΔE over the sites not yet computed, ``hits`` how many of those computed lie within 0.10 eV
-of the target, ``labels_to_hits`` how many labels it took to find so many. ``--cache`` keeps the potential's
+of the target, ``labels_to_hits`` how many labels it took to find so many. Numbers of labels
+at which no batch ends, or that leave no site of a pool, are left out. ``--cache`` keeps the potential's
 energies. The last line is JSON. Exits with 2 when data are missing.
 """
 
@@ -93,6 +94,7 @@ def replayed(world: World, strategy: str, options: argparse.Namespace, seed: int
     pool, known, batch = world.pool, np.zeros(0, dtype=np.int64), options.batch
     asked = world.asked(options.shortlist, seed) if name == "pretrained" else []
     alike = (pool.surfaces, environment_labels(pool.environments))
+    looks = [n for n in options.labels if n < len(pool)]
     told: dict[str, dict[str, float]] = {}
     while True:
         surrogate = AdsorptionSurrogate(world.data.adsorbate)
@@ -102,16 +104,16 @@ def replayed(world: World, strategy: str, options: argparse.Namespace, seed: int
         surrogate.fit(environments, energies, bulks, [*table, *asked])
         mean, std = surrogate.predict(pool.environments)
         left = np.setdiff1d(np.arange(len(pool)), known)
-        if len(known) in options.labels:
+        if len(known) in looks:
             told[str(len(known))] = {
                 "rank": _rank(mean[left], pool.delta_e[left]),
                 "mae_ev": float(np.abs(mean[left] - pool.delta_e[left]).mean()),
                 "coverage_90": float((np.abs(mean[left] - pool.delta_e[left]) < 1.645 * std[left]).mean()),
                 "hits": float(pool.is_hit[known].sum()),
             }
-        if len(known) >= max(options.labels):
+        if len(known) >= max(looks, default=0):
             break
-        size = min(batch if len(known) else options.first, max(options.labels) - len(known))
+        size = min(batch if len(known) else options.first, max(looks) - len(known))
         spread = first_batch(world, name, manners, size, rng) if not len(known) else known[:0]
         is_known = np.zeros(len(pool), dtype=bool)
         is_known[known] = is_known[spread] = True
@@ -122,7 +124,8 @@ def replayed(world: World, strategy: str, options: argparse.Namespace, seed: int
         known = np.concatenate([known, spread, likely])
     found = np.cumsum(pool.is_hit[known])
     told["labels_to_hits"] = {
-        str(k): float(np.searchsorted(found, k) + 1) if found[-1] >= k else float("nan") for k in MILESTONES
+        str(k): float(np.searchsorted(found, k) + 1) if found.max(initial=0) >= k else float("nan")
+        for k in MILESTONES
     }
     return told
 
@@ -155,6 +158,7 @@ def averaged(runs: list[dict[str, Any]]) -> dict[str, Any]:
             for key in runs[0][part]
         }
         for part in runs[0]
+        if all(part in run for run in runs)  # pools differ in size
     }
 
 

@@ -106,13 +106,14 @@ def measure(pool: Pool, adsorbate: str, options: argparse.Namespace) -> dict[str
 
 def of_chosen(pool: Pool, forecasts: list[Forecast]) -> dict[str, float]:
     """How the predictions of the sites chosen turned out; energies in eV."""
+    if not forecasts:  # every look is at the seed
+        return {"n": 0}
     figures = drift(
         np.concatenate([pool.delta_e[f.chosen] for f in forecasts]),
         np.concatenate([f.mean for f in forecasts]),
         np.concatenate([f.std for f in forecasts]),
     )
-    if figures is None:
-        return {"n": 0}
+    assert figures is not None
     likely = [hit_probability(f.mean, f.std, pool.target, pool.window, f.freedom).sum() for f in forecasts]
     return {
         "n": figures.n,

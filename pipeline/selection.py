@@ -180,6 +180,7 @@ def _choose_by_prediction(
 ) -> _Choice:
     """Choose among the contenders; then among the others; then what is under way in other campaigns.
 
+    ``random`` draws from contenders and others alike.
     Places for exploration are kept free and filled from the same two, in that order.
     """
     from surrogate.batches import choose_batch, explore, number_explored
@@ -190,8 +191,11 @@ def _choose_by_prediction(
         sharing=acquisition.sharing,
     )  # fmt: skip
     groups = partial(_groups, campaign, pools, _others(campaign, pools), costs)
-    contenders = {name: pool.is_contender for name, pool in pools.items()}
-    others = {name: pool.is_open & ~pool.is_pending & ~contenders[name] for name, pool in pools.items()}
+    free = {name: pool.is_open & ~pool.is_pending for name, pool in pools.items()}
+    # A draw at random is to be an unbiased one.
+    is_any = acquisition.strategy == "random"
+    contenders = {name: free[name] if is_any else pool.is_contender for name, pool in pools.items()}
+    others = {name: free[name] & ~contenders[name] for name in pools}
     elsewhere = {name: pool.is_open & pool.is_pending for name, pool in pools.items()}
     n_explored = number_explored(n, acquisition.exploration, rng)
     choice = _Choice(pools)

@@ -56,8 +56,8 @@ class BoostingModel:
     Attributes
     ----------
     held_out_
-        Predictions of the observations by boosters that saw none of their group. The standard deviation is
-        that of the booster of errors, which has seen all groups.
+        Predictions of the observations by boosters that saw none of their group, and their standard
+        deviations by boosters of errors that saw none of it either.
     """
 
     def __init__(self, prior: AdsorbatePrior, seed: int = 0, features: SiteFeatures | None = None) -> None:
@@ -92,15 +92,24 @@ class BoostingModel:
             mean[out] = booster.predict(features[out])
             self._boosters.append(booster)
         error = np.log(np.abs(delta_e - mean) + _ERROR_FLOOR_EV)
-        self._error = self._booster(
-            loss="squared_error", max_iter=_ERROR_ITERATIONS, learning_rate=_ERROR_RATE,
-            min_samples_leaf=_ERROR_LEAF,
-        ).fit(features, error)  # fmt: skip
-        std = np.exp(self._error.predict(features))
+        self._error = self._error_booster(features, error)
+        std = np.empty(len(error))
+        for fold in np.unique(folds):
+            rest, out = folds != fold, folds == fold
+            std[out] = np.exp(self._error_booster(features[rest], error[rest]).predict(features[out]))
         # What the mean logarithm leaves open: the root mean square of the errors in its units.
         self._constant_std = float(np.sqrt(np.mean(((delta_e - mean) / std) ** 2)) + _ERROR_FLOOR_EV)
         self.held_out_ = HeldOut(mean, self._constant_std * std)
         return self
+
+    def _error_booster(
+        self, features: NDArray[np.float32], error: NDArray[np.float64]
+    ) -> HistGradientBoostingRegressor:
+        booster = self._booster(
+            loss="squared_error", max_iter=_ERROR_ITERATIONS, learning_rate=_ERROR_RATE,
+            min_samples_leaf=_ERROR_LEAF,
+        )  # fmt: skip
+        return booster.fit(_without_empty_columns(features), error)
 
     def _booster(self, **changes: Any) -> HistGradientBoostingRegressor:
         from sklearn.ensemble import HistGradientBoostingRegressor

@@ -1,8 +1,9 @@
 """The surrogate that a campaign trains: one of the models, with standard deviations that hold.
 
 Energies in eV throughout. Every model works from no observations at all (it then returns the adsorbate's
-prior), does not depend on the order of the observations, and is deterministic under its seed. A standard
-deviation is that of one *computed* ΔE: it includes the scatter between sites that are described alike.
+prior), does not depend on the order of the observations, and is deterministic under its seed, but for
+``auto``, whose choice depends on the time that there is. A standard deviation is that of one
+*computed* ΔE: it includes the scatter between sites that are described alike.
 """
 
 from __future__ import annotations

@@ -112,7 +112,7 @@ class Network:
         self.biases = blocks[len(shapes) :]
         for weight in self.weights:
             gain = 0.1 if weight is self.weights[-1] else 2.0
-            weight[...] = rng.normal(size=weight.shape) * np.sqrt(gain / len(weight))
+            weight[...] = rng.normal(size=weight.shape) * np.sqrt(gain / max(len(weight), 1))
 
     def fit(self, inputs: Inputs, target: Array) -> Self:
         """Learn targets of shape (n,)."""

@@ -19,6 +19,7 @@ from pipeline.domain import CalculationState as State
 from pipeline.domain import Observation
 from pipeline.ends import BudgetSpent, NothingLeft
 from pipeline.learning import train, train_round
+from pipeline.pools import gather_pools
 from pipeline.selection import choose_round, plan_round, select_round
 from tests.pipeline.enumerated import enumerated
 
@@ -201,3 +202,18 @@ def test_what_another_campaign_computes_is_chosen_last(campaign: Campaign) -> No
         except NothingLeft:
             break
     assert {c.id for c in chosen[-5:]} == {c.id for c in elsewhere}
+
+
+def test_a_draw_at_random_is_from_all_sites_not_from_contenders(campaign: Campaign) -> None:
+    acquisition = campaign.settings.acquisition.model_copy(update={"strategy": "random"})
+    settings = campaign.settings.model_copy(update={"acquisition": acquisition})
+    campaign = Campaign(settings, campaign.home, campaign.store)
+    for candidate in choose(campaign, 0):
+        observe(campaign, candidate, -0.3)
+        finish(campaign, candidate)
+    predictions = {name: trained.predictions for name, trained in train(campaign, 1).items()}
+    (pool,) = gather_pools(campaign, predictions).values()
+    contenders = {c.site.id for c, it_is in zip(pool.candidates, pool.is_contender, strict=True) if it_is}
+    drawn = choose_round(campaign, 1, predictions, len(contenders)).selections
+    assert {selection.site_id for selection in drawn} - contenders
+    assert {selection.reason for selection in drawn} == {"promise"}, "by the strategy"

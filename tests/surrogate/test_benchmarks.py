@@ -189,3 +189,21 @@ def test_cold_start_ranks_from_zero_labels_with_the_published_metals_only(folder
     assert found["constant"]["0"]["rank"]["mean"] == 0.0
     assert abs(found["elements+metals"]["0"]["rank"]["mean"]) > 0.0
     assert set(found["constant"]["labels_to_hits"]) == {"5", "10", "20"}
+
+
+def test_small_sets_are_looked_at_as_far_as_they_reach(folder, tmp_path):
+    text = gzip.decompress((folder / "gaspy_co_sites.csv.gz").read_bytes()).decode()
+    head, *rows = text.splitlines()
+    of_four_bulks = [row for row in rows if row.startswith(("mp-0,", "mp-1,", "mp-2,", "mp-3,"))]
+    (tmp_path / "theirs.csv").write_text("\n".join([head, *of_four_bulks]) + "\n")
+    accuracy = ("--curve", "10", "--repeats", "1", "--predictions", "0", "--models", "gaussian_process")
+    of_cold_start = ("--sets", "theirs", "--strategies", "constant", "--seeds", "1", "--labels", "0,10,1000")
+    replay = ("--strategies", "random,sabatier", "--seeds", "1")
+    found = {}
+    for name, options in (("accuracy", accuracy), ("replay", replay), ("cold_start", of_cold_start)):
+        done = run(name, "--data", str(tmp_path), *options)
+        assert done.returncode == 0, done.stderr
+        found[name] = json.loads(done.stdout.splitlines()[-1])["results"]["theirs"]
+    assert list(found["accuracy"]["gaussian_process"]["curve"]) == ["10"]
+    assert found["replay"]["sabatier"]["chosen"] == {"n": 0}
+    assert list(found["cold_start"]["constant"]) == ["0", "10", "labels_to_hits"]

@@ -7,6 +7,8 @@ import pytest
 
 from surrogate.cross_fit import HeldOut, grouped_folds, groups_by_elements
 from surrogate.ensemble import AutoModel, EnsembleModel, _weights
+from surrogate.metrics import coverage
+from surrogate.models import AdsorptionSurrogate
 from surrogate.network import Inputs, Network
 from surrogate.neural_network import NeuralNetworkModel
 from surrogate.prior import PRIORS
@@ -27,6 +29,15 @@ def test_folds_keep_groups_whole_and_are_of_about_equal_size():
 @pytest.mark.parametrize("groups", [None, np.arange(19), np.arange(100) % 4])
 def test_too_few_observations_or_groups_are_not_split(groups):
     assert grouped_folds(groups, seed=0) is None
+
+
+def test_boosters_of_errors_are_held_against_errors_that_they_have_not_seen():
+    environments = random_environments(1000)
+    energies = law(environments) + 0.3 * np.random.default_rng(0).standard_t(3, size=1000)
+    surrogate = AdsorptionSurrogate("CO", "boosting")
+    surrogate.fit(environments[:400], energies[:400], [f"bulk-{i % 40}" for i in range(400)])
+    mean, std = surrogate.predict(environments[400:])
+    assert coverage(energies[400:], mean, std, 0.9) == pytest.approx(0.9, abs=0.02)
 
 
 def test_without_bulks_the_elements_around_a_site_stand_for_it():

@@ -138,6 +138,16 @@ def test_one_environment_many_times_gives_its_mean(name, n):
     assert mean[0] == pytest.approx(-1.0, abs=0.15)
 
 
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_sites_that_nothing_tells_apart_are_predicted_alike(name):
+    site = SiteEnvironment((("Cu", 3),), (("Cu", 15),))
+    bulks = [f"bulk-{i % 7}" for i in range(25)]
+    surrogate = AdsorptionSurrogate("CO", name).fit([site] * 25, np.linspace(-0.6, -0.4, 25), bulks)
+    mean, std = surrogate.predict([site])
+    assert mean == pytest.approx(-0.5, abs=0.05)
+    assert std >= MIN_STD_EV
+
+
 def test_a_law_is_learned_better_than_the_mean_predicts_it(name):
     mean, _ = trained(name, 120).predict(POOL)
     truth = law(POOL)
