@@ -4,7 +4,7 @@ A support-vector classifier tells successes from failures by their features; a l
 decisions on groups that it had not seen makes them probabilities. Then a small decision tree is trained on
 what the classifier says, so that a person can read why candidates fail: Raccuglia et al., Nature 533 (2016)
 73, doi:10.1038/nature17439. With few failures, or failures that the features do not explain, every
-candidate gets the same chance, and nothing is changed by it.
+candidate of an adsorbate gets the same chance.
 """
 
 from __future__ import annotations
@@ -28,8 +28,10 @@ FEWEST = 5
 FOLDS = 5
 SLOPE_STD = 1.0
 """Standard deviation of the half-normal prior of the logistic curve's slope, per unit of the decision."""
+ASSUMED = (4.0, 1.0)
+"""Successes and failures that the base rate starts from: before anything is known, most succeed."""
 PSEUDO_COUNT = 1.0
-"""Successes, and failures, that the base rate starts from."""
+"""Successes, and failures, that the curve starts from."""
 TREE_DEPTH, TREE_LEAF_SHARE = 3, 0.05
 """Depth of the tree, and the least share of the calculations in one of its leaves."""
 
@@ -45,7 +47,7 @@ class SuccessModel:
     Attributes
     ----------
     base_rate_
-        Share of successes, with one of either added.
+        Share of successes, those of :data:`ASSUMED` among them.
     slope_, offset_
         Of the logistic curve over the classifier's decision; the slope is 0 when nothing was learned.
     fidelity_
@@ -77,8 +79,9 @@ class SuccessModel:
             message = f"{len(features)} rows of features, {len(ok)} outcomes, {len(groups)} groups"
             raise ValueError(message)
         self.n_success_, self.n_failure_ = int(ok.sum()), int((~ok).sum())
-        self.base_rate_ = (self.n_success_ + PSEUDO_COUNT) / (len(ok) + 2 * PSEUDO_COUNT)
-        self.slope_, self.offset_ = 0.0, float(np.log(self.base_rate_ / (1 - self.base_rate_)))
+        self.base_rate_ = (self.n_success_ + ASSUMED[0]) / (len(ok) + sum(ASSUMED))
+        odds = (self.n_success_ + PSEUDO_COUNT) / (self.n_failure_ + PSEUDO_COUNT)
+        self.slope_, self.offset_ = 0.0, float(np.log(odds))
         self.tree_: DecisionTreeRegressor | None = None
         self.fidelity_: float | None = None
         if min(self.n_success_, self.n_failure_) < FEWEST or len(set(groups)) < FOLDS:

@@ -217,7 +217,8 @@ class GaussianProcessModel:
     n_points_
         Inducing points in use.
     held_out_
-        Predictions of the observations by posteriors that saw none of their group.
+        Predictions of the observations by posteriors that saw none of their group, with the hyperparameters
+        of all.
     """
 
     def __init__(

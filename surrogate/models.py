@@ -117,7 +117,8 @@ class AdsorptionSurrogate:
         self._bounds = self.prior.bounds(energies)
         # In an order of their own, so that the one in which they come is immaterial.
         keys = [environment.canonical() for environment in environments]
-        order = sorted(range(len(energies)), key=lambda i: (bulks[i], keys[i], energies[i]))
+        rest = [_other_facts(environment) for environment in environments]
+        order = sorted(range(len(energies)), key=lambda i: (bulks[i], keys[i], energies[i], rest[i]))
         ordered = energies[order]
         labels = np.unique(np.array([bulks[i] for i in order], dtype=str), return_inverse=True)[1]
         with _one_thread():
@@ -165,6 +166,12 @@ class AdsorptionSurrogate:
             "parameters": self._model.parameters(),
             "calibration": self.calibration_.record(),
         }
+
+
+def _other_facts(environment: SiteEnvironment) -> tuple[Any, ...]:
+    """What tells two sites of a bulk apart that have the same shells and energy, in some order."""
+    geometry = environment.geometry.packed if environment.geometry else b""
+    return environment.neighbours, environment.beneath or (), geometry
 
 
 def _one_thread() -> AbstractContextManager[object]:

@@ -50,7 +50,8 @@ class _Scale:
     def __init__(self, features: Array) -> None:
         is_known = ~np.isnan(features)
         n_known = np.maximum(is_known.sum(axis=0), 1)
-        centre = np.where(is_known, features, 0.0).sum(axis=0) / n_known
+        # In double precision, or a column that never changes would seem to.
+        centre = np.where(is_known, features, 0.0).sum(axis=0, dtype=float) / n_known
         spread = np.sqrt(np.where(is_known, (features - centre) ** 2, 0.0).sum(axis=0) / n_known)
         is_usual = is_known.sum(axis=0) >= _KNOWN_SHARE * len(features)
         self._columns = np.flatnonzero(is_usual & (spread > 1e-6 * (1.0 + np.abs(centre))))
@@ -77,7 +78,8 @@ class NeuralNetworkModel:
     Attributes
     ----------
     held_out_
-        Predictions of the observations by networks that saw none of their group.
+        Predictions of the observations by networks that saw none of their group; features and energies are
+        scaled by all of them.
     """
 
     def __init__(self, prior: AdsorbatePrior, seed: int = 0, features: SiteFeatures | None = None) -> None:

@@ -46,6 +46,15 @@ def test_failures_that_nothing_explains_change_hardly_anything():
     assert np.abs(chance - model.base_rate_).max() < 0.2
 
 
+def test_before_anything_is_known_most_succeed_and_a_few_failures_tell_otherwise():
+    def rate(succeeded):
+        return SuccessModel().fit(np.zeros((len(succeeded), 1)), succeeded, range(len(succeeded))).base_rate_
+
+    assert rate([]) == 0.8
+    assert rate([True] * 3) > rate([]) > rate([False] * 3)
+    assert rate([False] * 6) < 0.5
+
+
 @settings(max_examples=20, deadline=None)
 @given(n_failures=st.integers(0, 4), n=st.integers(0, 40))
 def test_a_few_failures_change_nothing(n_failures, n):

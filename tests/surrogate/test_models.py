@@ -96,6 +96,15 @@ def test_order_of_observations_is_immaterial(name):
     assert np.allclose(straight, shuffled, atol=ROUNDING_EV)
 
 
+def test_order_of_observations_that_differ_beneath_alone_is_immaterial(name):
+    sites = random_environments(30, seed=1)
+    train = [replace(site, beneath=shell) for site in sites for shell in ((), (("Cu", 1),))]
+    energies = np.repeat(law(sites), 2)
+    straight = AdsorptionSurrogate("CO", name).fit(train, energies).predict(POOL)
+    backwards = AdsorptionSurrogate("CO", name).fit(train[::-1], energies[::-1]).predict(POOL)
+    assert np.allclose(straight, backwards, atol=ROUNDING_EV)
+
+
 def test_order_of_candidates_is_immaterial(name):
     surrogate = trained(name, 60)
     mean, std = surrogate.predict(POOL)
