@@ -72,26 +72,34 @@ def validated(data: Labelled, model: str) -> dict[str, Any]:
 
 
 def learning_curve(data: Labelled, model: str, sizes: list[int], repeats: int) -> dict[str, dict[str, Any]]:
-    """Mean figures on unseen bulks after training on so many random sites of the other bulks."""
-    curve: dict[str, dict[str, Any]] = {}
-    for size in sizes:
-        results = []
-        for seed in range(repeats):
-            rng = np.random.default_rng(seed)
-            bulks = rng.permutation(np.unique(data.bulks))
-            is_test = np.isin(data.bulks, bulks[: max(1, int(TEST_SHARE * len(bulks)))])
-            train = rng.permutation(np.flatnonzero(~is_test))
-            if len(train) < size:
-                break
-            started = time.process_time()
-            surrogate = fitted(data, model, train[:size], seed)
-            seconds = time.process_time() - started
-            environments, truth = data.take(np.flatnonzero(is_test))
-            figures = summarise(truth, *surrogate.predict(environments), surrogate.calibration_.freedom)
-            results.append({**figures, "training_cpu_seconds": seconds})
-        if results:
-            curve[str(size)] = {key: float(np.mean([r[key] for r in results])) for key in results[0]}
-    return curve
+    """Mean figures on unseen bulks after training on so many random sites of the other bulks.
+
+    In place of sizes that there are not, the last point, ``all``, is trained on all sites of the other bulks.
+    """
+    points: dict[int | str, dict[str, Any]] = {size: _point(data, model, size, repeats) for size in sizes}
+    if not all(points.values()):
+        points["all"] = _point(data, model, None, repeats)
+    return {str(size): point for size, point in points.items() if point}
+
+
+def _point(data: Labelled, model: str, size: int | None, repeats: int) -> dict[str, Any]:
+    """Figures after training on so many sites, None for all; empty if a repeat has fewer, or none."""
+    results = []
+    for seed in range(repeats):
+        rng = np.random.default_rng(seed)
+        bulks = rng.permutation(np.unique(data.bulks))
+        is_test = np.isin(data.bulks, bulks[: max(1, int(TEST_SHARE * len(bulks)))])
+        train = rng.permutation(np.flatnonzero(~is_test))
+        if len(train) < (size or 1):
+            return {}
+        started = time.process_time()
+        surrogate = fitted(data, model, train[:size], seed)
+        seconds = time.process_time() - started
+        environments, truth = data.take(np.flatnonzero(is_test))
+        figures = summarise(truth, *surrogate.predict(environments), surrogate.calibration_.freedom)
+        n_train = len(train[:size])
+        results.append({**figures, "training_cpu_seconds": seconds, "n_train": n_train})
+    return {key: float(np.mean([r[key] for r in results])) for key in results[0]}
 
 
 def fitted(data: Labelled, model: str, rows: np.ndarray, seed: int = 0) -> AdsorptionSurrogate:
@@ -163,7 +171,8 @@ def print_table(model: str, figures: dict[str, Any]) -> None:
     """Print the figures of one model."""
     print("  " + f"{model:22s}" + _cells(figures))
     for size, point in figures["curve"].items():
-        print("  " + f"{size + ' labels':>20s}  " + _cells(point) + f"{point['training_cpu_seconds']:9.1f} s")
+        labels = f"all, some {point['n_train']:.0f}" if size == "all" else f"{size} labels"
+        print("  " + f"{labels:>20s}  " + _cells(point) + f"{point['training_cpu_seconds']:9.1f} s")
     if "predictions" in figures:
         p = figures["predictions"]
         print(f"    {p['n']:.0f} predictions: {p['seconds']:.0f} s, {p['peak_mib']:.0f} MiB at most")

@@ -76,7 +76,9 @@ def test_accuracy_prints_figures_of_every_set_and_model(folder):
     for of_set in results.values():
         for model in ("default", "plain_trees"):
             assert 0.0 < of_set[model]["mae_ev"] < 0.5
-            assert list(of_set[model]["curve"]) == ["10"]  # no set has a thousand rows
+            curve = of_set[model]["curve"]
+            assert list(curve) == ["10", "all"]  # no set has a thousand rows
+            assert 10 < curve["all"]["n_train"] < 60
             assert of_set[model]["predictions"]["n"] == 500
 
 
