@@ -48,6 +48,8 @@ COLUMNS = {
 ``miller``."""
 LARGEST_EV = 5.0
 """Energies beyond are no adsorption energies."""
+MILLER_DIGITS = 3
+"""An index with more, its sign among them, is none."""
 PROBLEMS_TOLD = 5
 NOTHING = "none"
 """In ``beneath``: there is no atom; empty: it is not known."""
@@ -335,8 +337,9 @@ class _Reading:
         indices = (
             re.findall(r"-?\d", text) if re.fullmatch(r"(-?\d){3}", text) else re.findall(r"-?\d+", text)
         )
-        if len(indices) != 3 or re.search(r"[^\d\s,()\[\]-]", text):
-            self._wrong(line, "miller", text, "three whole numbers, such as 1 1 1")
+        is_face = len(indices) == 3 and any(map(int, indices)) and max(map(len, indices)) <= MILLER_DIGITS
+        if not is_face or re.search(r"[^\d\s,()\[\]-]", text):
+            self._wrong(line, "miller", text, "three whole numbers, not all zero, such as 1 1 1")
             return None
         h, k, l = map(int, indices)  # noqa: E741  (their names)
         return h, k, l

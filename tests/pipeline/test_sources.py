@@ -200,6 +200,8 @@ def test_rows_of_adsorbates_that_the_campaign_lacks_are_told(tmp_path: Path) -> 
         ("mp-30,Cu,1 1 1,Cu-Xx,,0.1", ("line 3, coordination", "'Cu-Xx'", "such as Cu-Cu-Pd")),
         ("mp-30,Cu,1 1 1,-,,0.1", ("line 3, coordination", "'-'", "such as Cu-Cu-Pd")),
         ("mp-30,Cu,1 1,Cu,,0.1", ("line 3, miller", "'1 1'", "three whole numbers")),
+        ("mp-30,Cu,0 0 0,Cu,,0.1", ("line 3, miller", "'0 0 0'", "not all zero")),
+        ("mp-30,Cu,9999 1 1,Cu,,0.1", ("line 3, miller", "'9999 1 1'", "three whole numbers")),
         ("mp-30,Cu,1 1 1,Cu,Cu-Cu,0.1", ("line 3, neighborcoord", "'Cu-Cu'", "Cu:Al-Al|Al:Cu-Cu")),
     ],
 )
